@@ -1,0 +1,55 @@
+# A thin front to CMake and the scripts; every command is shown as it runs.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+
+OUT    ?= out
+PREFIX ?= /usr/local
+
+# Debian's Python, which its packages belong to, unless the system has none.
+PYTHON    ?= $(firstword $(wildcard /usr/bin/python3) python3)
+GAUSSPOOL := build/release/src/cli/gausspool
+DATASET   := fashion-mnist
+
+.PHONY: help run check build bench install clean fuzz format
+help:
+	@echo 'make run      train a small net on Fashion-MNIST, test it, label ten pictures; results in $(OUT)/'
+	@echo 'make check    every test; ends with a count of what passed, failed and was skipped'
+	@echo 'make build    the program and the library, optimised, in build/release/'
+	@echo 'make bench    the speed of a training step beside PyTorch'
+	@echo 'make install  to PREFIX (now $(PREFIX)), under DESTDIR if given'
+	@echo 'make fuzz     the readers of files under libFuzzer, FUZZ_SECONDS each (now $(FUZZ_SECONDS))'
+	@echo 'make format   clang-format over the sources'
+	@echo 'make clean    removes build/ (not $(OUT)/)'
+
+build:
+	scripts/setup run
+	cmake --preset release
+	cmake --build --preset release
+
+run: build
+	$(GAUSSPOOL) train --dataset $(DATASET) --arch resnet8 --pool gauss_CN --config-name fashion-mnist --out-dir $(OUT)
+	$(GAUSSPOOL) test --model-file $(OUT)/model_best.safetensors --dataset $(DATASET) | tee $(OUT)/test.txt
+	$(GAUSSPOOL) predict --model-file $(OUT)/model_best.safetensors --dataset $(DATASET) --samples 0-9
+	@grep -Eo 'top-1 error [0-9.]+ %' $(OUT)/test.txt | tail -n 1
+
+check:
+	scripts/setup check
+	$(PYTHON) scripts/check
+
+bench: build
+	scripts/setup bench
+	$(PYTHON) bench/run
+
+install: build
+	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	scripts/setup fuzz
+	scripts/fuzz $(FUZZ_SECONDS)
+
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build
