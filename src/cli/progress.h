@@ -1,0 +1,26 @@
+/* Shows a training or test run: a bar that redraws itself on a terminal, plain lines otherwise. */
+#ifndef GP_CLI_PROGRESS_H
+#define GP_CLI_PROGRESS_H
+
+#include "train/observer.h"
+
+#include <stdio.h>
+
+typedef struct cli_progress cli_progress;
+
+typedef struct cli_progress_desc {
+  FILE *stream;       /* stays the caller's */
+  int64_t print_freq; /* batches between plain lines; 0: none */
+  /* Terminal or not is asked of the stream; these force it, for tests. */
+  bool force_bar, force_plain;
+} cli_progress_desc;
+
+GP_NODISCARD gp_status cli_progress_create(cli_progress **out, const cli_progress_desc *desc);
+
+/* Takes the bar away. */
+void cli_progress_destroy(cli_progress **progress);
+
+/* The observer to hand to the loop; valid until destroy. */
+train_observer cli_progress_observer(cli_progress *progress);
+
+#endif
