@@ -1,0 +1,48 @@
+#include "base/cpu.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {
+    [GP_ISA_REFERENCE] = "reference",
+    [GP_ISA_BASELINE] = "baseline",
+    [GP_ISA_AVX2] = "avx2",
+    [GP_ISA_AVX512] = "avx512",
+};
+
+static _Atomic int current = -1; /* not yet decided */
+
+const char *gp_isa_name(gp_isa isa) { return names[isa]; }
+
+gp_isa gp_isa_best(void) {
+#if defined(__x86_64__)
+  /* These ask the operating system, too, whether it saves the wider registers. */
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return GP_ISA_BASELINE;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    return GP_ISA_AVX512;
+  return GP_ISA_AVX2;
+#else
+  return GP_ISA_BASELINE;
+#endif
+}
+
+void gp_isa_set(gp_isa isa) {
+  gp_isa best = gp_isa_best();
+  atomic_store(&current, (int)(isa < best ? isa : best));
+}
+
+gp_isa gp_isa_current(void) {
+  int isa = atomic_load(&current);
+  if (isa >= 0) return (gp_isa)isa;
+  gp_isa best = gp_isa_best(), chosen = best;
+  const char *wanted = getenv("GAUSSPOOL_ISA");
+  for (size_t i = 0; wanted != NULL && i <= (size_t)best; ++i)
+    if (strcmp(wanted, names[i]) == 0) chosen = (gp_isa)i;
+  atomic_store(&current, (int)chosen);
+  return chosen;
+}
+
+const char *gp_cpu_isa(void) { return gp_isa_name(gp_isa_current()); }

@@ -1,0 +1,25 @@
+/* The Philox counter of a draw: its logical position, so that layout, instruction set and threads do not enter. */
+#ifndef GP_POOL_DRAWS_H
+#define GP_POOL_DRAWS_H
+
+#include "base/normal.h"
+#include "pool/shape.h"
+
+/* First two counter words of row 0 of channel c of sample n: the low half of (first_sample + n)·channels + c, and its high
+ * half with the bytes reversed. The row is put into the second by exclusive or: counters stay distinct for all
+ * tensors of less than 2^24 rows and 2^40 planes. */
+typedef struct gp_draw_plane {
+  uint32_t low, high;
+} gp_draw_plane;
+
+static inline gp_draw_plane gp_draw_plane_at(const gp_pool_desc *desc, int64_t n, int64_t c) {
+  uint64_t index = (uint64_t)(desc->first_sample + n) * (uint64_t)desc->channels + (uint64_t)c;
+  return (gp_draw_plane){(uint32_t)index, __builtin_bswap32((uint32_t)(index >> 32))};
+}
+
+/* The draws of columns 4·group … 4·group + 3 of a row. GP_STOCHASTIC_CN uses the first one of row 0, group 0. */
+static inline void gp_draw4(const gp_pool_desc *desc, gp_draw_plane plane, int64_t row, int64_t group, float out[4]) {
+  gp_normal4(gp_philox(desc->seed, plane.low, plane.high ^ (uint32_t)row, (uint32_t)group, desc->call_offset), out);
+}
+
+#endif

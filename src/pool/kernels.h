@@ -1,0 +1,24 @@
+/* What computes a pooling: one record for each implementation, tried best first (dispatch.c). */
+#ifndef GP_POOL_KERNELS_H
+#define GP_POOL_KERNELS_H
+
+#include "pool/shape.h"
+
+typedef struct gp_pool_kernels {
+  const char *name; /* as in GAUSSPOOL_ISA */
+  /* NULL when it can do this plan, otherwise why not. */
+  const char *(*declines)(const gp_pool_plan *plan);
+  /* Bytes of scratch memory for `backward`, a function of the plan alone. */
+  size_t (*backward_workspace)(const gp_pool_plan *plan);
+  /* The arguments are complete and the batch is not empty. */
+  void (*forward)(const gp_pool_plan *plan, const gp_pool_forward_args *args);
+  void (*backward)(const gp_pool_plan *plan, const gp_pool_backward_args *args);
+} gp_pool_kernels;
+
+/* Every layout and dtype, in double precision (reference.c). */
+extern const gp_pool_kernels gp_pool_reference;
+
+/* The best implementation that the machine and GAUSSPOOL_ISA allow and that takes the plan. Never NULL. */
+const gp_pool_kernels *gp_pool_kernels_for(const gp_pool_plan *plan);
+
+#endif
