@@ -1,0 +1,122 @@
+/* JPEG by libjpeg(-turbo). */
+#include "base/status.h"
+#include "data/decode_impl.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+
+#include <jerror.h>
+#include <jpeglib.h>
+
+/* A progressive file may hold any number of scans over the whole image; real ones have about ten. */
+enum { MAX_SCANS = 500 };
+
+/* libjpeg reports through callbacks and cannot be returned from: errors jump out, the message kept here. */
+typedef struct jpeg_state {
+  struct jpeg_decompress_struct decoder; /* `client_data` points back here */
+  struct jpeg_error_mgr errors;
+  struct jpeg_progress_mgr progress;
+  jmp_buf escape;
+  char message[JMSG_LENGTH_MAX];
+  gp_status status; /* of a step of ours that failed; its message is gp_last_error() */
+} jpeg_state;
+
+_Noreturn static void on_error(j_common_ptr common) {
+  jpeg_state *state = common->client_data;
+  common->err->format_message(common, state->message);
+  longjmp(state->escape, 1);
+}
+
+/* Damage to the picture's own data is an error here, where libjpeg would go on with grey or smeared blocks. Oddities
+ * around it (stray bytes between segments, inconsistent markers) are common in the wild and harmless. */
+static void on_message(j_common_ptr common, int level) {
+  if (level >= 0) return;
+  switch (common->err->msg_code) {
+    case JWRN_JPEG_EOF:
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_MUST_RESYNC: on_error(common);
+    default: break;
+  }
+}
+
+static void on_progress(j_common_ptr common) {
+  jpeg_state *state = common->client_data;
+  if (state->decoder.input_scan_number <= MAX_SCANS) return;
+  snprintf(state->message, sizeof state->message, "more than %d scans", MAX_SCANS);
+  longjmp(state->escape, 1);
+}
+
+/* As Pillow: the four inks of every such file are taken as stored inverted (Adobe's way, 255 = no ink), and
+ * R = K' - (255 - C)·K'/255 with K' the stored K. */
+static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *cmyk) {
+  uint32_t black = cmyk[3];
+  for (int c = 0; c < 3; ++c) {
+    uint32_t product = (255u - cmyk[c]) * black + 128;
+    uint32_t ink = ((product >> 8) + product) >> 8;
+    rgb[c] = (uint8_t)(black > ink ? black - ink : 0);
+  }
+}
+
+/* The four-channel rows pass through one row of libjpeg's own memory, which it releases with the decoder. */
+static void read_rows(jpeg_state *state, data_image *image) {
+  j_decompress_ptr decoder = &state->decoder;
+  size_t width = decoder->output_width, row_bytes = width * (size_t)image->channels;
+  bool inks = decoder->out_color_space == JCS_CMYK;
+  JSAMPARRAY buffer = NULL;
+  if (inks) buffer = decoder->mem->alloc_sarray((j_common_ptr)decoder, JPOOL_IMAGE, (JDIMENSION)(width * 4), 1);
+  while (decoder->output_scanline < decoder->output_height) {
+    JSAMPROW row = image->pixels + decoder->output_scanline * row_bytes;
+    jpeg_read_scanlines(decoder, inks ? buffer : &row, 1);
+    if (!inks) continue;
+    for (size_t x = 0; x < width; ++x) cmyk_to_rgb(row + 3 * x, buffer[0] + 4 * x);
+  }
+}
+
+/* Runs under setjmp: has no resources of its own. Failures of ours are left in state->status. */
+static void decode_into(jpeg_state *state, data_image *image, const data_encoded *file) {
+  j_decompress_ptr decoder = &state->decoder;
+  jpeg_create_decompress(decoder); /* leaves err and client_data alone */
+  decoder->progress = &state->progress;
+  jpeg_mem_src(decoder, file->bytes, (unsigned long)file->size);
+  jpeg_read_header(decoder, TRUE);
+  state->status = data_check_size(file, decoder->image_height, decoder->image_width);
+  if (state->status != GP_OK) return;
+  switch (decoder->jpeg_color_space) {
+    case JCS_GRAYSCALE: decoder->out_color_space = JCS_GRAYSCALE; break;
+    case JCS_CMYK:
+    case JCS_YCCK: decoder->out_color_space = JCS_CMYK; break;
+    default: decoder->out_color_space = JCS_RGB; break;
+  }
+  decoder->dct_method = JDCT_ISLOW; /* the exact one */
+  jpeg_start_decompress(decoder);
+  int32_t channels = decoder->out_color_space == JCS_GRAYSCALE ? 1 : 3;
+  state->status = data_image_reserve(image, (int32_t)decoder->output_height, (int32_t)decoder->output_width, channels);
+  if (state->status != GP_OK) return;
+  /* What follows the last row (a missing end marker, say) is of no interest: no jpeg_finish_decompress(). */
+  read_rows(state, image);
+}
+
+/* Apart from data_jpeg_decode(), so that the state is not a local of the function that setjmp() returns to. */
+static void decode_guarded(jpeg_state *state, data_image *image, const data_encoded *file) {
+  if (setjmp(state->escape) == 0) {
+    decode_into(state, image, file);
+    return;
+  }
+  bool memory = state->errors.msg_code == JERR_OUT_OF_MEMORY;
+  state->status =
+      gp_fail(memory ? GP_ERROR_OUT_OF_MEMORY : GP_ERROR_CORRUPT, "%s: JPEG: %s", file->name, state->message);
+}
+
+gp_status data_jpeg_decode(data_image *image, const data_encoded *file) {
+  jpeg_state state = {.status = GP_OK};
+  state.decoder.err = jpeg_std_error(&state.errors);
+  state.decoder.client_data = &state;
+  state.errors.error_exit = on_error;
+  state.errors.emit_message = on_message;
+  state.progress.progress_monitor = on_progress;
+  decode_guarded(&state, image, file);
+  jpeg_destroy_decompress(&state.decoder);
+  return state.status;
+}

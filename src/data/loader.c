@@ -1,0 +1,339 @@
+#include "data/loader.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "data/order.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { MESSAGE_SIZE = 1024 };
+
+/* One place of the ring. Batch b lies in slot b % ring. It belongs to the worker that fills it until `ready`, then to
+ * the caller until the next data_loader_next(). */
+typedef struct ring_slot {
+  data_batch batch;
+  bool ready;
+  gp_status status; /* of the batch; not GP_OK: `message` says why */
+  char message[MESSAGE_SIZE];
+} ring_slot;
+
+typedef struct load_worker {
+  struct data_loader *loader;
+  pthread_t thread;
+  data_image image; /* scratch */
+} load_worker;
+
+struct data_loader {
+  const data_source *source;
+  data_augmenter augmenter;
+  int64_t count, batch_size, batches; /* samples; of one epoch */
+  bool shuffle;
+  uint64_t seed;
+  size_t image_size; /* floats */
+  int64_t *order;    /* [count], NULL without shuffle */
+  ring_slot *slots;
+  int64_t ring;
+  load_worker *workers;
+  int32_t worker_count, started; /* threads wanted, threads running */
+  data_image image;              /* scratch of the caller's thread */
+
+  /* Of the epoch; the caller alone writes them, while no worker is busy. */
+  int64_t epoch;
+  bool begun;
+  int64_t next_out; /* the batch data_loader_next() gives next */
+  double wait_seconds;
+
+  pthread_mutex_t mutex; /* guards what follows, and the slots' `ready` */
+  pthread_cond_t changed_for_workers, changed_for_caller;
+  bool lock_made, workers_wait_made, caller_wait_made;
+  int64_t next_fill;  /* the batch that the next free worker takes */
+  int64_t end_fill;   /* batches from here on find their slot taken, or do not exist */
+  int32_t busy;       /* workers that fill a slot */
+  bool stop;          /* the workers are to end */
+  atomic_bool cancel; /* batches being filled are not wanted any more; read without the lock */
+};
+
+static double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- Filling one batch ----------------------------------------------------------------------- */
+
+static gp_status fill_sample(const data_loader *loader, int64_t index, data_image *image, float *dst) {
+  gp_status status = GP_OK;
+  GP_TRY(data_source_read(loader->source, index, image));
+  data_draw_key key = {.seed = loader->seed, .epoch = loader->epoch, .index = index};
+  GP_TRY(data_augmenter_apply(&loader->augmenter, image, &key, dst));
+cleanup:
+  if (status != GP_OK) {
+    char name[DATA_NAME_SIZE];
+    data_source_name(loader->source, index, name, sizeof name);
+    return gp_fail_in(status, "%s", name);
+  }
+  return status;
+}
+
+static void fill_slot(data_loader *loader, ring_slot *slot, int64_t number, data_image *image) {
+  data_batch *batch = &slot->batch;
+  int64_t first = number * loader->batch_size, left = loader->count - first;
+  batch->number = number;
+  batch->count = left < loader->batch_size ? left : loader->batch_size;
+  slot->status = GP_OK;
+  for (int64_t i = 0; i < batch->count && slot->status == GP_OK; ++i) {
+    if (atomic_load_explicit(&loader->cancel, memory_order_relaxed)) return;
+    int64_t index = loader->shuffle ? loader->order[first + i] : first + i;
+    batch->indices[i] = index;
+    batch->labels[i] = data_source_label(loader->source, index);
+    slot->status = fill_sample(loader, index, image, batch->images + (size_t)i * loader->image_size);
+  }
+  if (slot->status != GP_OK) snprintf(slot->message, sizeof slot->message, "%s", gp_last_error());
+}
+
+/* ---- Workers --------------------------------------------------------------------------------- */
+
+static void *work(void *argument) {
+  load_worker *self = argument;
+  data_loader *loader = self->loader;
+  pthread_mutex_lock(&loader->mutex);
+  while (!loader->stop) {
+    if (loader->next_fill >= loader->end_fill) {
+      pthread_cond_wait(&loader->changed_for_workers, &loader->mutex);
+      continue;
+    }
+    int64_t number = loader->next_fill++;
+    ring_slot *slot = &loader->slots[number % loader->ring];
+    loader->busy++;
+    pthread_mutex_unlock(&loader->mutex);
+    fill_slot(loader, slot, number, &self->image);
+    pthread_mutex_lock(&loader->mutex);
+    loader->busy--;
+    slot->ready = true;
+    pthread_cond_signal(&loader->changed_for_caller);
+  }
+  pthread_mutex_unlock(&loader->mutex);
+  return NULL;
+}
+
+/* Signals are for the program's own threads: the workers are started with all of them blocked. */
+static gp_status start_workers(data_loader *loader) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = 0;
+  for (; loader->started < loader->worker_count && error == 0; loader->started += error == 0) {
+    load_worker *worker = &loader->workers[loader->started];
+    error = pthread_create(&worker->thread, NULL, work, worker);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error != 0)
+    return gp_fail(GP_ERROR_LIBRARY, "loader: cannot start worker %d of %d: %s", loader->started + 1,
+                   loader->worker_count, strerror(error));
+  return GP_OK;
+}
+
+/* Drops what is being prepared; afterwards no worker touches anything until next_fill and end_fill allow it. */
+static void halt_workers(data_loader *loader) {
+  atomic_store_explicit(&loader->cancel, true, memory_order_relaxed);
+  pthread_mutex_lock(&loader->mutex);
+  loader->end_fill = loader->next_fill;
+  while (loader->busy > 0) pthread_cond_wait(&loader->changed_for_caller, &loader->mutex);
+  pthread_mutex_unlock(&loader->mutex);
+  atomic_store_explicit(&loader->cancel, false, memory_order_relaxed);
+}
+
+static void stop_workers(data_loader *loader) {
+  if (loader->started == 0) return;
+  halt_workers(loader);
+  pthread_mutex_lock(&loader->mutex);
+  loader->stop = true;
+  pthread_cond_broadcast(&loader->changed_for_workers);
+  pthread_mutex_unlock(&loader->mutex);
+  for (int32_t i = 0; i < loader->started; ++i) pthread_join(loader->workers[i].thread, NULL);
+  loader->started = 0;
+}
+
+/* ---- Creation -------------------------------------------------------------------------------- */
+
+static gp_status check_desc(const data_loader_desc *desc) {
+  if (desc->source == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: no source was given");
+  const data_source_info *info = data_source_get_info(desc->source);
+  if (desc->batch_size < 1 || desc->batch_size > INT32_MAX)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the batch size must be at least 1, not %" PRId64,
+                   desc->batch_size);
+  if (desc->drop_last && desc->batch_size > info->count)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: %" PRId64 " samples make no full batch of %" PRId64, info->count,
+                   desc->batch_size);
+  if (info->count > UINT32_MAX)
+    return gp_fail(GP_ERROR_UNSUPPORTED, "loader: %" PRId64 " samples, more than 2^32 - 1", info->count);
+  if (desc->workers < 0 || desc->workers > DATA_MAX_WORKERS)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: workers must be 0 to %d, not %d", DATA_MAX_WORKERS,
+                   desc->workers);
+  if (desc->ring < 0 || desc->ring > 4 * DATA_MAX_WORKERS)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the ring must hold 0 to %d batches, not %d",
+                   4 * DATA_MAX_WORKERS, desc->ring);
+  if (info->channels != desc->transform.channels)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the images have %d channels, the transform expects %d",
+                   info->channels, desc->transform.channels);
+  return GP_OK;
+}
+
+static gp_status make_slots(data_loader *loader) {
+  size_t floats = 0;
+  gp_status status = GP_OK;
+  const data_transform *transform = &loader->augmenter.transform;
+  GP_TRY(gp_mul_size(&loader->image_size, (size_t)transform->height, (size_t)transform->width));
+  GP_TRY(gp_mul_size(&loader->image_size, loader->image_size, (size_t)transform->channels));
+  GP_TRY(gp_mul_size(&floats, loader->image_size, (size_t)loader->batch_size));
+  GP_TRY(GP_ALLOC(&loader->slots, (size_t)loader->ring));
+  for (int64_t i = 0; i < loader->ring; ++i) {
+    data_batch *batch = &loader->slots[i].batch;
+    GP_TRY(GP_ALLOC(&batch->images, floats));
+    GP_TRY(GP_ALLOC(&batch->labels, (size_t)loader->batch_size));
+    GP_TRY(GP_ALLOC(&batch->indices, (size_t)loader->batch_size));
+  }
+cleanup:
+  return status;
+}
+
+/* Room for one image, where its size is known. */
+static gp_status reserve_scratch(data_image *image, const data_source_info *info) {
+  if (info->height == 0 || info->width == 0) return GP_OK;
+  return data_image_reserve(image, info->height, info->width, info->channels);
+}
+
+static gp_status make_workers(data_loader *loader) {
+  const data_source_info *info = data_source_get_info(loader->source);
+  gp_status status = GP_OK;
+  if (loader->worker_count == 0) GP_TRY(reserve_scratch(&loader->image, info));
+  GP_TRY(GP_ALLOC(&loader->workers, (size_t)loader->worker_count));
+  for (int32_t i = 0; i < loader->worker_count; ++i) {
+    loader->workers[i].loader = loader;
+    GP_TRY(reserve_scratch(&loader->workers[i].image, info));
+  }
+cleanup:
+  return status;
+}
+
+static gp_status make_locks(data_loader *loader) {
+  loader->lock_made = pthread_mutex_init(&loader->mutex, NULL) == 0;
+  loader->workers_wait_made = pthread_cond_init(&loader->changed_for_workers, NULL) == 0;
+  loader->caller_wait_made = pthread_cond_init(&loader->changed_for_caller, NULL) == 0;
+  if (loader->lock_made && loader->workers_wait_made && loader->caller_wait_made) return GP_OK;
+  return gp_fail(GP_ERROR_LIBRARY, "loader: the system gives no more locks");
+}
+
+gp_status data_loader_create(data_loader **out, const data_loader_desc *desc) {
+  data_loader *loader = NULL;
+  gp_status status = GP_OK;
+  *out = NULL;
+  GP_TRY(check_desc(desc));
+  GP_TRY(GP_ALLOC(&loader, 1));
+  GP_TRY(make_locks(loader));
+  GP_TRY(data_augmenter_init(&loader->augmenter, &desc->transform));
+  loader->source = desc->source;
+  loader->count = data_source_get_info(desc->source)->count;
+  loader->batch_size = desc->batch_size;
+  loader->batches = loader->count / desc->batch_size + (!desc->drop_last && loader->count % desc->batch_size != 0);
+  loader->shuffle = desc->shuffle;
+  loader->seed = desc->seed;
+  loader->worker_count = desc->workers;
+  loader->ring = desc->workers == 0 ? 1 : desc->ring > 0 ? desc->ring : DATA_DEFAULT_RING;
+  if (loader->ring > loader->batches) loader->ring = loader->batches;
+  if (desc->shuffle) GP_TRY(GP_ALLOC(&loader->order, (size_t)loader->count));
+  GP_TRY(make_slots(loader));
+  GP_TRY(make_workers(loader));
+  GP_TRY(start_workers(loader));
+  *out = loader;
+  loader = NULL;
+cleanup:
+  data_loader_destroy(&loader);
+  return status;
+}
+
+void data_loader_destroy(data_loader **pointer) {
+  if (pointer == NULL || *pointer == NULL) return;
+  data_loader *loader = *pointer;
+  *pointer = NULL;
+  stop_workers(loader);
+  for (int64_t i = 0; loader->slots != NULL && i < loader->ring; ++i) {
+    gp_free(loader->slots[i].batch.images);
+    gp_free(loader->slots[i].batch.labels);
+    gp_free(loader->slots[i].batch.indices);
+  }
+  for (int32_t i = 0; loader->workers != NULL && i < loader->worker_count; ++i)
+    data_image_free(&loader->workers[i].image);
+  data_image_free(&loader->image);
+  gp_free(loader->slots);
+  gp_free(loader->workers);
+  gp_free(loader->order);
+  if (loader->caller_wait_made) pthread_cond_destroy(&loader->changed_for_caller);
+  if (loader->workers_wait_made) pthread_cond_destroy(&loader->changed_for_workers);
+  if (loader->lock_made) pthread_mutex_destroy(&loader->mutex);
+  gp_free(loader);
+}
+
+/* ---- Use ------------------------------------------------------------------------------------- */
+
+int64_t data_loader_batches(const data_loader *loader) { return loader->batches; }
+
+double data_loader_wait_seconds(const data_loader *loader) { return loader->wait_seconds; }
+
+/* Lets the workers fill the batches from `first` on, as many as the ring has slots. The lock is held. */
+static void allow_fill(data_loader *loader, int64_t first) {
+  int64_t end = first + loader->ring;
+  loader->end_fill = end < loader->batches ? end : loader->batches;
+  pthread_cond_broadcast(&loader->changed_for_workers);
+}
+
+gp_status data_loader_start(data_loader *loader, int64_t epoch, int64_t first_batch) {
+  if (epoch < 0 || first_batch < 0 || first_batch > loader->batches)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "loader: cannot start epoch %" PRId64 " at batch %" PRId64 ": an epoch has %" PRId64 " batches",
+                   epoch, first_batch, loader->batches);
+  halt_workers(loader);
+  loader->epoch = epoch;
+  loader->begun = true;
+  loader->next_out = first_batch;
+  if (loader->shuffle) data_order(loader->order, loader->count, loader->seed, epoch);
+  if (loader->worker_count == 0) return GP_OK;
+  pthread_mutex_lock(&loader->mutex);
+  for (int64_t i = 0; i < loader->ring; ++i) loader->slots[i].ready = false;
+  loader->next_fill = first_batch;
+  allow_fill(loader, first_batch);
+  pthread_mutex_unlock(&loader->mutex);
+  return GP_OK;
+}
+
+/* Gives back the slot of the batch before `number`, and waits until that of `number` is ready. */
+static void await_slot(data_loader *loader, ring_slot *slot, int64_t number) {
+  pthread_mutex_lock(&loader->mutex);
+  allow_fill(loader, number);
+  while (!slot->ready) pthread_cond_wait(&loader->changed_for_caller, &loader->mutex);
+  slot->ready = false;
+  pthread_mutex_unlock(&loader->mutex);
+}
+
+gp_status data_loader_next(data_loader *loader, const data_batch **batch) {
+  *batch = NULL;
+  if (!loader->begun) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: no epoch was started");
+  if (loader->next_out >= loader->batches) return GP_OK;
+  int64_t number = loader->next_out++;
+  ring_slot *slot = &loader->slots[number % loader->ring];
+  double before = seconds_now();
+  if (loader->worker_count == 0)
+    fill_slot(loader, slot, number, &loader->image);
+  else
+    await_slot(loader, slot, number);
+  loader->wait_seconds += seconds_now() - before;
+  if (slot->status != GP_OK) return gp_fail(slot->status, "%s", slot->message);
+  *batch = &slot->batch;
+  return GP_OK;
+}

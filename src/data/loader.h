@@ -1,0 +1,66 @@
+/* Batches, prepared ahead by worker threads. What comes out depends on the source, the transform, the seed, the epoch
+ * and the batch size only: not on the number of workers, nor on where in an epoch the loader was started.
+ *
+ *   GP_TRY(data_loader_create(&loader, &(data_loader_desc){.source = source, .transform = t, .batch_size = 128}));
+ *   GP_TRY(data_loader_start(loader, epoch, 0));
+ *   for (const data_batch *batch;;) {
+ *     GP_TRY(data_loader_next(loader, &batch));
+ *     if (batch == NULL) break;
+ *     …
+ *   }
+ *
+ * A loader belongs to one caller: its functions are not to be called from several threads at once. */
+#ifndef GP_DATA_LOADER_H
+#define GP_DATA_LOADER_H
+
+#include "data/augment.h"
+#include "data/source.h"
+
+typedef struct data_loader data_loader;
+
+enum { DATA_MAX_WORKERS = 256, DATA_DEFAULT_RING = 4 };
+
+/* Zero-initialise and fill with designated initialisers. */
+typedef struct data_loader_desc {
+  const data_source *source; /* must outlive the loader */
+  data_transform transform;
+  int64_t batch_size;
+  bool shuffle;    /* otherwise in the source's order */
+  bool drop_last;  /* leave out the epoch's last batch if it is not full */
+  uint64_t seed;   /* of order and augmentation */
+  int32_t workers; /* threads; 0: everything is done in the caller's thread, inside data_loader_next() */
+  int32_t ring;    /* batches held at once, the caller's included; 0: DATA_DEFAULT_RING, or 1 without workers */
+} data_loader_desc;
+
+typedef struct data_batch {
+  float *images;    /* [count][channels][height][width] */
+  int32_t *labels;  /* [count] */
+  int64_t *indices; /* [count], of the samples in the source */
+  int64_t count;    /* batch_size, or less in the last batch */
+  int64_t number;   /* of the batch in its epoch, from 0 */
+} data_batch;
+
+/* Allocates everything and starts the workers, which wait for data_loader_start().
+ * Errors: GP_ERROR_INVALID_ARGUMENT, GP_ERROR_OUT_OF_MEMORY, GP_ERROR_LIBRARY (no thread to be had). */
+GP_NODISCARD gp_status data_loader_create(data_loader **out, const data_loader_desc *desc);
+
+/* Stops the workers, after at most the sample each is at, and releases everything. Takes NULL, leaves NULL. */
+void data_loader_destroy(data_loader **loader);
+
+/* Batches of one epoch. */
+int64_t data_loader_batches(const data_loader *loader);
+
+/* Begins an epoch (0 or more) at batch `first_batch` (0 … data_loader_batches(); that many means: nothing left). May be
+ * called at any time: what was being prepared is dropped. */
+GP_NODISCARD gp_status data_loader_start(data_loader *loader, int64_t epoch, int64_t first_batch);
+
+/* The epoch's next batch, valid until the next call of any function of this loader but the queries; *batch is NULL
+ * at the end of the epoch. Allocates nothing, unless images are larger than all before.
+ * A sample that cannot be read fails the call for its batch, naming the sample; the next call goes on with the
+ * batch after it. GP_ERROR_INVALID_ARGUMENT before the first data_loader_start(). */
+GP_NODISCARD gp_status data_loader_next(data_loader *loader, const data_batch **batch);
+
+/* Seconds that data_loader_next() has kept the caller waiting, since the loader was created. */
+double data_loader_wait_seconds(const data_loader *loader);
+
+#endif

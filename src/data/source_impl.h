@@ -1,0 +1,33 @@
+/* What a kind of data set implements. A new one is a file with its data_source_ops and one line in source.c's table. */
+#ifndef GP_DATA_SOURCE_IMPL_H
+#define GP_DATA_SOURCE_IMPL_H
+
+#include "data/source.h"
+
+/* Indices are in range and handles are not NULL when these are called. */
+typedef struct data_source_ops {
+  int32_t (*label)(const data_source *source, int64_t index);
+  void (*name)(const data_source *source, int64_t index, char *name, size_t size);
+  gp_status (*read)(const data_source *source, int64_t index, data_image *image); /* thread-safe */
+  void (*destroy)(data_source *source); /* releases the members and the source itself */
+} data_source_ops;
+
+/* The first member of every kind's own structure. */
+struct data_source {
+  const data_source_ops *ops;
+  data_source_info info;
+};
+
+/* One line of the table of data sets. */
+typedef struct data_set {
+  const char *name;
+  const char *summary;
+  gp_status (*open)(data_source **out, const struct data_set *set, const data_source_desc *desc);
+  const char *default_dir; /* NULL: the folder must be given */
+  const char *package;     /* Debian package that fills default_dir, or NULL */
+  int32_t classes;
+  const char *const *class_names;
+  float mean[DATA_MAX_CHANNELS], std[DATA_MAX_CHANNELS];
+} data_set;
+
+#endif
