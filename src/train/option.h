@@ -24,7 +24,7 @@ enum {
   OPTION_RUN = 1 << 1,    /* where or how it runs: never changes the result, is not kept in checkpoints */
 };
 
-typedef struct option {
+typedef struct option_desc {
   const char *name; /* "batch-size": as on the command line and in INI files */
   char short_name;  /* 'h' for -h, or 0 */
   option_type type;
@@ -38,10 +38,10 @@ typedef struct option {
   const char *help;         /* one sentence without full stop; may contain '\n' */
   /* Further check of the text, or NULL. A failing one has set a message that says what was expected. */
   gp_status (*check)(const char *text);
-} option;
+} option_desc;
 
 typedef struct option_table {
-  const option *options;
+  const option_desc *options;
   size_t count;
 } option_table;
 
@@ -53,7 +53,7 @@ GP_NODISCARD gp_status options_init(const option_table *table, void *config);
 void options_clear(const option_table *table, void *config);
 
 /* The option of that name, or NULL. */
-const option *options_find(const option_table *table, const char *name);
+const option_desc *options_find(const option_table *table, const char *name);
 
 /* Sets one field from text. GP_ERROR_INVALID_ARGUMENT for an unknown name (the message suggests the nearest) or a
  * bad value (the message says what was expected and found); the field is then unchanged. */
@@ -76,7 +76,7 @@ GP_NODISCARD gp_status options_write_ini(const option_table *table, const void *
 
 /* The value as text, as options_set() reads it back exactly. Valid until the config changes, or in `buffer`. */
 enum { OPTION_TEXT_SIZE = 40 };
-const char *option_text(const option *option, const void *config, char buffer[OPTION_TEXT_SIZE]);
+const char *option_text(const option_desc *option, const void *config, char buffer[OPTION_TEXT_SIZE]);
 
 /* A new JSON object (json_decref() it) of every option that has none of the flags `without`: pass OPTION_RUN for
  * what belongs into a checkpoint. Keys are in the order of the table. */
@@ -88,6 +88,6 @@ GP_NODISCARD gp_status options_from_json(const option_table *table, void *config
                                          const json_t *object);
 
 /* The first option without the flags `without` whose value differs, or NULL. For naming what a resumed run changes. */
-const option *options_difference(const option_table *table, const void *a, const void *b, unsigned without);
+const option_desc *options_difference(const option_table *table, const void *a, const void *b, unsigned without);
 
 #endif

@@ -29,6 +29,9 @@ enum { SAFETENSORS_MAX_RANK = 8, SAFETENSORS_MAX_HEADER = 100000000 };
 const char *safetensors_dtype_name(safetensors_dtype dtype);
 size_t safetensors_dtype_size(safetensors_dtype dtype);
 
+/* False for a name the format does not know. */
+bool safetensors_dtype_from_name(const char *name, safetensors_dtype *dtype);
+
 /* ---- Writing ---- */
 
 typedef struct safetensors_writer safetensors_writer;

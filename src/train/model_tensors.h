@@ -1,0 +1,17 @@
+/* Between a net's state and the tensors of a model file. Private to the model file. */
+#ifndef GP_TRAIN_MODEL_TENSORS_H
+#define GP_TRAIN_MODEL_TENSORS_H
+
+#include "nn/nn.h"
+#include "train/safetensors.h"
+
+/* Bytes of a dense copy of the state, momenta included when asked for. */
+size_t model_tensors_bytes(const nn_net *net, bool momenta);
+
+/* Copies the state into `buffer` (of so many bytes) and adds its tensors to the writer. */
+GP_NODISCARD gp_status model_tensors_add(safetensors_writer *writer, const nn_net *net, bool momenta, void *buffer);
+
+/* See model_file_load(). */
+GP_NODISCARD gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool momenta);
+
+#endif
