@@ -1,0 +1,198 @@
+"""What a training leaves behind, and that it can be repeated and resumed bit for bit."""
+import csv
+import json
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from PIL import Image
+
+from conftest import PROGRAM, ROOT, checkpoints, environment, succeeds, train_arguments
+
+EPOCHS, STEPS_PER_EPOCH = 2, 8
+
+
+# ---- Results --------------------------------------------------------------------------------
+
+def test_learns(trained):
+    with open(trained.out / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train_loss"]) for row in rows]
+    assert losses[-1] < losses[0] < 4
+
+
+def test_log_csv(trained):
+    with open(trained.out / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
+    for row in rows:
+        for name in ("lr", "train_loss", "train_top1", "train_top5", "val_loss", "val_top1", "val_top5"):
+            assert float(row[name]) >= 0
+        assert float(row["val_top5"]) <= float(row["val_top1"]) <= 100
+
+
+def test_log_jsonl(trained):
+    with open(trained.out / "log.jsonl") as file:
+        records = [json.loads(line) for line in file]
+    assert len(records) == EPOCHS * STEPS_PER_EPOCH + EPOCHS
+
+
+def test_curves(trained):
+    with Image.open(trained.out / "train_epochs.png") as image:
+        assert image.width >= 600 and image.height >= 400 and image.convert("L").getextrema()[0] < 100
+    assert (trained.out / "train_epochs.pdf").read_bytes().startswith(b"%PDF-")
+    assert (trained.out / "train_epochs.gp").is_file() and (trained.out / "train_epochs.dat").is_file()
+
+
+def test_curves_under_another_name(data, tmp_path):
+    succeeds(*train_arguments(data, tmp_path, epochs=1, pdf_filename="curves.pdf"))
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF-") and (tmp_path / "curves.png").is_file()
+
+
+def test_plain_lines_without_a_terminal(trained):
+    assert "\r" not in trained.stdout and "\x1b" not in trained.stdout
+    assert "resnet8" in trained.stdout and "gauss_CN" in trained.stdout
+
+
+def test_saved_recipe_repeats_the_run(data, trained, tmp_path):
+    recipes = list(trained.out.glob("*.ini"))
+    assert len(recipes) == 1
+    out = tmp_path / "out"
+    succeeds("train", "--config-name", recipes[0], "--data", data, "--dataset", "fashion-mnist", "--arch", "resnet8", "--pool",
+             "gauss_CN", "--seed", "3", "--threads", "2", "--out-dir", out)
+    assert (out / "model_best.safetensors").read_bytes() == trained.model.read_bytes()
+
+
+def test_save_last_checkpoint(data, tmp_path):
+    succeeds(*train_arguments(data, tmp_path, epochs=3, save_last_checkpoint=True))
+    assert len(checkpoints(tmp_path)) == 1
+
+
+def test_max_steps(data, tmp_path):
+    succeeds(*train_arguments(data, tmp_path, epochs=5, max_steps=3))
+    with open(tmp_path / "log.jsonl") as file:
+        steps = [record["step"] for record in map(json.loads, file) if record.get("type", "step") == "step"]
+    assert max(steps) == 3
+
+
+def test_evaluate_trains_nothing(data, trained, tmp_path):
+    before = trained.model.read_bytes()
+    result = succeeds(*train_arguments(data, tmp_path / "out", resume=trained.model, evaluate=True))
+    assert "top-1" in result.stdout
+    assert trained.model.read_bytes() == before and not list((tmp_path / "out").glob("*.safetensors"))
+
+
+def test_every_pooling_trains(data, tmp_path):
+    for pool in ("skip", "max", "avg", "gauss_CN", "gauss_HWCN"):
+        succeeds(*train_arguments(data, tmp_path / pool, pool=pool, epochs=1, max_steps=2))
+        assert (tmp_path / pool / "model_best.safetensors").is_file(), pool
+
+
+# ---- Repeating ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("pool", ["gauss_CN", "gauss_HWCN"])
+@pytest.mark.parametrize("change", [{}, {"workers": 4}, {"workers": 0}, {"threads": 1}], ids=str)
+def test_same_seed_same_bytes(data, tmp_path, pool, change):
+    for name, settings in (("a", {}), ("b", change)):
+        succeeds(*train_arguments(data, tmp_path / name, pool=pool, **settings))
+    one, other = ((tmp_path / name / "model_best.safetensors").read_bytes() for name in "ab")
+    assert one == other
+
+
+def test_another_seed_other_bytes(data, trained, tmp_path):
+    succeeds(*train_arguments(data, tmp_path, seed=4))
+    assert (tmp_path / "model_best.safetensors").read_bytes() != trained.model.read_bytes()
+
+
+# ---- Stopping and resuming ------------------------------------------------------------------
+
+SETTINGS = {"epochs": 4, "checkpoint_every": 3}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    """A run to its end: final files by name, and the seconds it took."""
+    out = tmp_path_factory.mktemp("uninterrupted")
+    began = time.monotonic()
+    succeeds(*train_arguments(data, out, **SETTINGS))
+    return final_files(out), time.monotonic() - began
+
+
+def final_files(out):
+    """The best model and the last checkpoint; wall-clock times are in the logs alone."""
+    return {"best": (out / "model_best.safetensors").read_bytes(), "last": checkpoints(out)[-1].read_bytes()}
+
+
+def log_without_times(out):
+    with open(out / "log.csv", newline="") as file:
+        return [{name: value for name, value in row.items() if "second" not in name} for row in csv.DictReader(file)]
+
+
+def start(*arguments):
+    return subprocess.Popen([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT)
+
+
+def resume_to_the_end(data, out):
+    """Goes on from the last checkpoint, or from the beginning if the run was stopped before the first."""
+    found = checkpoints(out)
+    more = {"resume": found[-1]} if found else {}
+    return succeeds(*train_arguments(data, out, **SETTINGS, **more))
+
+
+@pytest.mark.parametrize("kill", range(5))
+def test_kill_and_resume(data, tmp_path, uninterrupted, kill):
+    expected, seconds = uninterrupted
+    out = tmp_path / "out"
+    delay = random.Random(f"kill {kill}").uniform(0.1, 0.95) * seconds
+    process = start(*train_arguments(data, out, **SETTINGS))
+    time.sleep(delay)
+    process.kill()
+    process.communicate()
+    resume_to_the_end(data, out)
+    assert final_files(out) == expected, f"killed after {delay:.2f} s of {seconds:.2f} s"
+
+
+def wait_for_steps(process, out, steps):
+    """Until log.jsonl tells of so many steps."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if sum(1 for _ in open(out / "log.jsonl")) >= steps:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.01)
+    pytest.fail(f"no {steps} steps logged")
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_signal_and_resume(data, tmp_path, uninterrupted, number, status):
+    out = tmp_path / "out"
+    process = start(*train_arguments(data, out, **SETTINGS))
+    wait_for_steps(process, out, 11)  # in the second epoch
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == status, stdout + stderr
+    assert "--resume" in stdout + stderr and checkpoints(out)[-1].name in stdout + stderr
+    succeeds(*train_arguments(data, out, **SETTINGS, resume=checkpoints(out)[-1]))
+    assert final_files(out) == uninterrupted[0]
+    rows = log_without_times(out)
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+
+
+def test_resume_in_another_folder(data, tmp_path, uninterrupted):
+    first, second = tmp_path / "first", tmp_path / "second"
+    succeeds(*train_arguments(data, first, **SETTINGS, max_steps=10))
+    succeeds(*train_arguments(data, second, **SETTINGS, resume=checkpoints(first)[-1], max_steps=0))
+    assert final_files(second)["best"] == uninterrupted[0]["best"]
+    assert [int(row["epoch"]) for row in log_without_times(second)] == [1, 2, 3, 4]
+
+
+def test_resume_of_a_finished_run(data, tmp_path):
+    succeeds(*train_arguments(data, tmp_path, epochs=1))
+    before = (tmp_path / "model_best.safetensors").read_bytes()
+    succeeds(*train_arguments(data, tmp_path, epochs=1, resume=checkpoints(tmp_path)[-1]))
+    assert (tmp_path / "model_best.safetensors").read_bytes() == before
