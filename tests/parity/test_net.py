@@ -1,0 +1,173 @@
+"""Whole nets against PyTorch: the same weights, images, labels and draws; logits, loss, gradients, ten steps of SGD."""
+import subprocess
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import philox
+import reference
+import safetensors_io
+from operator_binding import BUILD
+
+PROGRAM = BUILD / "tests" / "parity" / "parity_net"
+SEED, STEPS = 11, 10
+POOLS = ["skip", "max", "avg", "gauss_CN", "gauss_HWCN"]
+LOGITS, GRADIENTS, LOSSES = 1e-4, 1e-3, 1e-3  # relative
+
+pytestmark = pytest.mark.skipif(not PROGRAM.is_file(), reason=f"no {PROGRAM}: cmake --build --preset release")
+
+CASES = [dict(arch="resnet8", pool=pool) for pool in POOLS] + [
+    dict(arch="resnet20", pool="gauss_CN"),
+    dict(arch="resnet8", pool="gauss_HWCN", image=(3, 30, 26), classes=7, batch=5),
+    dict(arch="resnet8", pool="gauss_CN", label_smoothing=0.1, nesterov=True, weight_decay=0.01),
+]
+
+
+def case_name(case):
+    return "-".join(str(value) for value in case.values())
+
+
+@pytest.fixture(scope="module", params=CASES, ids=case_name)
+def case(request, tmp_path_factory):
+    """One net with random state, data for ten steps, and what parity_net made of them."""
+    settings = dict(image=(1, 28, 28), classes=10, batch=16, lr=0.02, momentum=0.9, weight_decay=1e-4, label_smoothing=0.0,
+                    nesterov=False)
+    case = SimpleNamespace(**{**settings, **request.param})
+    torch.manual_seed(zlib.crc32(case_name(request.param).encode()))
+    case.net = reference.make_net(case.arch, case.pool, case.image[0], case.classes)
+    for module in case.net.modules():
+        if isinstance(module, nn.BatchNorm2d):  # away from the ones and zeros that hide a mix-up
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+            nn.init.normal_(module.running_mean, 0, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            module.num_batches_tracked += 3
+    case.state = {name: value.clone() for name, value in case.net.state_dict().items()}
+    count = case.batch * STEPS
+    case.labels = torch.randint(case.classes, (count,))
+    patterns = torch.randn(case.classes, *case.image)
+    case.images = torch.randn(count, *case.image) + 0.7 * patterns[case.labels]
+
+    folder = tmp_path_factory.mktemp("parity")
+    safetensors_io.save(folder / "state.safetensors", {name: value.numpy() for name, value in case.state.items()})
+    safetensors_io.save(folder / "inputs.safetensors",
+                        {"images": case.images.numpy(), "labels": case.labels.numpy().astype(np.int32)})
+    arguments = [folder / "state.safetensors", folder / "inputs.safetensors", folder / "output.safetensors",
+                 f"arch={case.arch}", f"pool={case.pool}", f"classes={case.classes}", f"batch={case.batch}",
+                 f"steps={STEPS}", f"lr={case.lr}", f"momentum={case.momentum}", f"weight-decay={case.weight_decay}",
+                 f"label-smoothing={case.label_smoothing}", f"nesterov={int(case.nesterov)}", f"seed={SEED}"]
+    result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    case.output, _ = safetensors_io.load(folder / "output.safetensors")
+    return case
+
+
+def pool_key(name):
+    """The key of a pooling's draws: the run's seed mixed with the FNV-1a hash of the node's name."""
+    stream = 0xCBF29CE484222325
+    for byte in name.encode():
+        stream = ((stream ^ byte) * 0x100000001B3) & (2**64 - 1)
+    return philox.mix_seed(SEED, stream)
+
+
+def feed_draws(net, step):
+    """Puts the draws of one step, made by philox.py, into every Gaussian pooling."""
+    for name, module in net.named_modules():
+        if isinstance(module, reference.GaussianPooling2d):
+            def draw(shape, key=pool_key(name)):
+                if shape[2:] == (1, 1):
+                    values = philox.draws_cn(key, step, 0, *shape[:2]).reshape(tuple(shape))
+                else:
+                    values = philox.draws_hwcn(key, step, 0, *shape)
+                return torch.from_numpy(values)
+            module.draw = draw
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def torch_run(case, request):
+    """The same in PyTorch: inference, then the steps."""
+    net = case.net.to(request.param)
+    net.load_state_dict(case.state)
+    images = case.images.to(request.param)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=case.label_smoothing)
+    optimizer = torch.optim.SGD(net.parameters(), case.lr, case.momentum, weight_decay=case.weight_decay,
+                                nesterov=case.nesterov)
+    run = SimpleNamespace(losses=[])
+    net.eval()
+    with torch.no_grad():
+        run.inference_logits = net(images[:case.batch]).numpy()
+    net.train()
+    for step in range(STEPS):
+        feed_draws(net, step)
+        batch = slice(step * case.batch, (step + 1) * case.batch)
+        logits = net(images[batch])
+        loss = loss_function(logits, case.labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            run.logits = logits.detach().numpy()
+            run.gradients = {name: value.grad.clone().numpy() for name, value in net.named_parameters()}
+        optimizer.step()
+        run.losses.append(loss.item())
+    run.state = {name: value.clone().numpy() for name, value in net.state_dict().items()}
+    return run
+
+
+def relative_error(actual, expected):
+    return np.linalg.norm(actual.astype(np.float64) - expected) / np.linalg.norm(expected)
+
+
+def test_state_dict_comes_back_unchanged(case):
+    names = [name for name in case.output if name.startswith("loaded.")]
+    assert sorted(name[len("loaded."):] for name in names) == sorted(case.state)
+    for name, value in case.state.items():
+        found = case.output["loaded." + name]
+        assert found.dtype == value.numpy().dtype and found.shape == tuple(value.shape), name
+        assert found.tobytes() == value.numpy().tobytes(), name
+    case.net.to(torch.float32).load_state_dict({name[len("loaded."):]: torch.from_numpy(case.output[name]) for name in names})
+
+
+def test_order_of_the_state_dict(case):
+    """As PyTorch's own, so that listings can be read side by side."""
+    assert [name[len("loaded."):] for name in case.output
+            if name.startswith("loaded.") and not name.endswith("num_batches_tracked")] == [
+                name for name in case.state if not name.endswith("num_batches_tracked")]
+
+
+def test_inference_logits(case, torch_run):
+    assert relative_error(case.output["inference_logits"], torch_run.inference_logits) < LOGITS
+
+
+def test_training_logits(case, torch_run):
+    assert relative_error(case.output["logits"], torch_run.logits) < LOGITS
+
+
+def test_gradients(case, torch_run):
+    """A bias in front of a batch norm has no effect: its gradient is rounding alone, small beside the weight's."""
+    found = {name[len("gradient."):]: value for name, value in case.output.items() if name.startswith("gradient.")}
+    assert sorted(found) == sorted(torch_run.gradients)
+    for name, expected in torch_run.gradients.items():
+        if name.endswith(("ToHidden.1.bias", "ToMean.0.bias", "ToSigma.0.bias")):
+            weight = torch_run.gradients[name[:-len("bias")] + "weight"]
+            assert np.linalg.norm(found[name]) < GRADIENTS * np.linalg.norm(weight), name
+        else:
+            assert relative_error(found[name], expected) < GRADIENTS, name
+
+
+def test_losses_of_ten_steps(case, torch_run):
+    np.testing.assert_allclose(case.output["losses"], torch_run.losses, rtol=LOSSES)
+    assert torch_run.losses[0] != pytest.approx(torch_run.losses[-1], rel=0.01)  # something was learnt
+
+
+def test_state_after_ten_steps(case, torch_run):
+    """Weights and running statistics; rounding has had ten steps to grow."""
+    for name, expected in torch_run.state.items():
+        found = case.output["state." + name]
+        if name.endswith("num_batches_tracked"):
+            assert found == expected == 3 + STEPS
+        elif not name.endswith(("ToHidden.1.bias", "ToMean.0.bias", "ToSigma.0.bias")):
+            assert relative_error(found, expected) < 1e-2, name
