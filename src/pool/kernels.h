@@ -18,6 +18,9 @@ typedef struct gp_pool_kernels {
 /* Every layout and dtype, in double precision (reference.c). */
 extern const gp_pool_kernels gp_pool_reference;
 
+/* float32 in NHWC and the blocked layouts (cpu/kernels.c); the last two are built for x86-64 only. */
+extern const gp_pool_kernels gp_pool_cpu_baseline, gp_pool_cpu_avx2, gp_pool_cpu_avx512;
+
 /* The best implementation that the machine and GAUSSPOOL_ISA allow and that takes the plan. Never NULL. */
 const gp_pool_kernels *gp_pool_kernels_for(const gp_pool_plan *plan);
 

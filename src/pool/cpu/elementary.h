@@ -1,0 +1,48 @@
+/* Softplus and its derivative in float, for loops that the compiler vectorises. As base/normal.h: only operations that
+ * every instruction set rounds alike, and minimax polynomials. Accuracy (tests/unit/test_pool_elementary.c): within 4
+ * units in the last place where the result is a normal number. NaN stays NaN. */
+#ifndef GP_POOL_CPU_ELEMENTARY_H
+#define GP_POOL_CPU_ELEMENTARY_H
+
+#include "base/normal.h"
+
+/* e^x for x ≤ 0, subnormal results included. */
+static inline float gp_exp_negative(float x) {
+  /* Below -104 the result rounds to zero; the comparison leaves NaN alone. */
+  x = x < -104.0f ? -104.0f : x;
+  /* x = n·ln 2 + r. Adding 1.5·2^23 rounds to an integer, which then is in the low bits. */
+  float shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
+  float n = shifted - 0x1.8p+23f;
+  float r = x - n * 0x1.62e400p-1f;
+  r = r - n * 0x1.7f7d1cp-20f;
+  float p = 0x1.6d10fcp-10f;
+  p = p * r + 0x1.120b62p-7f;
+  p = p * r + 0x1.555520p-5f;
+  p = p * r + 0x1.5554dep-3f;
+  p = p * r + 0.5f;
+  p = r * r * p + r + 1.0f;
+  /* 2^n in two factors: n goes down to -150. */
+  int32_t exponent = (int32_t)(gp_bits_of_float(shifted) - 0x4B400000u);
+  int32_t half = exponent >> 1;
+  float first = gp_float_of_bits((uint32_t)(half + 127) << 23);
+  float second = gp_float_of_bits((uint32_t)(exponent - half + 127) << 23);
+  return p * first * second;
+}
+
+/* softplus(a) = log(1 + e^a) = max(a, 0) + log(1 + t) with t = e^-|a|, and its derivative 1/(1 + e^-a). */
+static inline void gp_softplus(float a, float *value, float *slope) {
+  float t = gp_exp_negative(0.0f - fabsf(a));
+  /* log(1 + t) = 2·artanh(z), z = t/(2 + t) ≤ 1/3 */
+  float z = t / (2.0f + t);
+  float square = z * z;
+  float p = 0x1.dba260p-3f;
+  p = p * square + 0x1.bc8cf9p-3f;
+  p = p * square + 0x1.24c927p-2f;
+  p = p * square + 0x1.9998d4p-2f;
+  p = p * square + 0x1.555556p-1f;
+  float tail = z * square * p + 2.0f * z;
+  *value = (a > 0.0f ? a : 0.0f) + tail;
+  *slope = (a < 0.0f ? t : 1.0f) / (1.0f + t);
+}
+
+#endif

@@ -1,0 +1,115 @@
+/* Vectors of GP_LANES floats, as wide as the instruction set this file is compiled for. Arithmetic is the compiler's
+ * vector extension (+ - * / and comparisons, which give masks of all ones); here is what that lacks. */
+#ifndef GP_POOL_CPU_SIMD_H
+#define GP_POOL_CPU_SIMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+enum { GP_LANES = 16 };
+#define GP_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+enum { GP_LANES = 8 };
+#define GP_VECTOR_BYTES 32
+#else
+enum { GP_LANES = 4 };
+#define GP_VECTOR_BYTES 16
+#endif
+
+#define GP_INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(GP_VECTOR_BYTES)));
+typedef int32_t vi __attribute__((vector_size(GP_VECTOR_BYTES)));
+typedef uint32_t vu __attribute__((vector_size(GP_VECTOR_BYTES)));
+typedef uint64_t vu64 __attribute__((vector_size(GP_VECTOR_BYTES)));
+
+/* x - 0 rather than 0 + x keeps the sign of -0. */
+GP_INLINE vf vf_set(float value) { return value - (vf){0}; }
+
+GP_INLINE vf vf_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+
+/* The first `count` lanes from memory, zeros in the others. count is GP_LANES in all but a run's last vector, and a
+ * constant there once inlined. */
+GP_INLINE vf vf_load(const float *from, int count) {
+  vf value = {0};
+  if (count == GP_LANES) {
+    memcpy(&value, from, sizeof value);
+    return value;
+  }
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+  for (int i = 0; i < count; ++i) value[i] = from[i];
+  return value;
+#endif
+}
+
+/* The first `count` lanes to memory. */
+GP_INLINE void vf_store(float *to, vf value, int count) {
+  if (count == GP_LANES) {
+    memcpy(to, &value, sizeof value);
+    return;
+  }
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
+#else
+  for (int i = 0; i < count; ++i) to[i] = value[i];
+#endif
+}
+
+GP_INLINE vf vf_sqrt(vf value) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_sqrt_ps((__m512)value);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)value);
+#elif defined(__SSE2__)
+  return (vf)_mm_sqrt_ps((__m128)value);
+#else
+  for (int i = 0; i < GP_LANES; ++i) value[i] = __builtin_sqrtf(value[i]);
+  return value;
+#endif
+}
+
+/* Whether any lane of a mask is set. */
+GP_INLINE bool vi_any(vi mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_ps((__m128)mask) != 0;
+#else
+  int32_t any = 0;
+  for (int i = 0; i < GP_LANES; ++i) any |= mask[i];
+  return any != 0;
+#endif
+}
+
+/* Products of the even lanes (as pairs of words) with a constant below 2^32. */
+GP_INLINE vu64 vu_multiply_even(vu a, uint32_t constant) {
+#if defined(__AVX512F__)
+  return (vu64)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi32((int)constant));
+#elif defined(__AVX2__)
+  return (vu64)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi32((int)constant));
+#elif defined(__SSE2__)
+  return (vu64)_mm_mul_epu32((__m128i)a, _mm_set1_epi32((int)constant));
+#else
+  return ((vu64)a & 0xFFFFFFFFu) * constant;
+#endif
+}
+
+/* High and low words of a·constant, lane by lane. */
+GP_INLINE void vu_multiply(vu a, uint32_t constant, vu *high, vu *low) {
+  vu64 even = vu_multiply_even(a, constant), odd = vu_multiply_even((vu)((vu64)a >> 32), constant);
+  const vu64 upper = ~(vu64){0} << 32;
+  *high = (vu)((even >> 32) | (odd & upper));
+  *low = (vu)((even & ~upper) | (odd << 32));
+}
+
+#endif
