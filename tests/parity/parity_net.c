@@ -4,7 +4,7 @@
  *
  * Inputs: images [steps·batch][c][h][w] float32, labels [steps·batch] int32. Keys: arch, pool, classes, batch, steps,
  * lr, momentum, weight-decay, nesterov, label-smoothing, seed.
- * Output: loaded.NAME, the state as it was taken in; inference_logits of the first batch; then `steps` steps of SGD, each
+ * Output: streams, the number of each pooling's node, which keys its draws; loaded.NAME, the state as it was taken in; inference_logits of the first batch; then `steps` steps of SGD, each
  * on its own batch: losses [steps] float64, logits and gradient.NAME of the first; state.NAME at the end. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +81,19 @@ cleanup:
   return status;
 }
 
+/* Poolings draw under gp_mix_seed(seed, number of their node). */
+static gp_status add_streams(record *r, const nn_net *net) {
+  gp_status status = GP_OK;
+  int64_t *streams = NULL, count = 0;
+  GP_TRY(GP_ALLOC(&streams, (size_t)nn_net_layer_count(net)));
+  for (int32_t i = 0; i < nn_net_layer_count(net); ++i)
+    if (strcmp(nn_net_layer(net, i).op, "pool") == 0) streams[count++] = i;
+  GP_TRY(add(r, "", "streams", SAFETENSORS_I64, &count, 1, streams));
+cleanup:
+  gp_free(streams);
+  return status;
+}
+
 /* The steps, and what of them is wanted. */
 static gp_status train(record *r, nn_net *net, const settings *s, const float *images, const int32_t *labels) {
   gp_status status = GP_OK;
@@ -149,6 +162,7 @@ static gp_status run(const char *state_path, const char *inputs_path, const char
   GP_TRY(nn_net_init(net, s->seed));
   GP_TRY(model_file_open(&state, state_path));
   GP_TRY(model_file_load(state, net, false));
+  GP_TRY(add_streams(&r, net));
   GP_TRY(add_state(&r, "loaded.", net, NN_VALUE));
   GP_TRY(infer(&r, net, s, images->data));
   GP_TRY(train(&r, net, s, images->data, labels->data));

@@ -66,25 +66,17 @@ def case(request, tmp_path_factory):
     return case
 
 
-def pool_key(name):
-    """The key of a pooling's draws: the run's seed mixed with the FNV-1a hash of the node's name."""
-    stream = 0xCBF29CE484222325
-    for byte in name.encode():
-        stream = ((stream ^ byte) * 0x100000001B3) & (2**64 - 1)
-    return philox.mix_seed(SEED, stream)
-
-
-def feed_draws(net, step):
-    """Puts the draws of one step, made by philox.py, into every Gaussian pooling."""
-    for name, module in net.named_modules():
-        if isinstance(module, reference.GaussianPooling2d):
-            def draw(shape, key=pool_key(name)):
-                if shape[2:] == (1, 1):
-                    values = philox.draws_cn(key, step, 0, *shape[:2]).reshape(tuple(shape))
-                else:
-                    values = philox.draws_hwcn(key, step, 0, *shape)
-                return torch.from_numpy(values)
-            module.draw = draw
+def feed_draws(net, step, streams):
+    """Puts the draws of one step, made by philox.py, into every Gaussian pooling; each has a key of its own."""
+    layers = [module for module in net.modules() if isinstance(module, reference.GaussianPooling2d)]
+    for layer, stream in zip(layers, streams, strict=True):
+        def draw(shape, key=philox.mix_seed(SEED, int(stream))):
+            if shape[2:] == (1, 1):
+                values = philox.draws_cn(key, step, 0, *shape[:2]).reshape(tuple(shape))
+            else:
+                values = philox.draws_hwcn(key, step, 0, *shape)
+            return torch.from_numpy(values)
+        layer.draw = draw
 
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.float64], ids=["float32", "float64"])
@@ -102,7 +94,8 @@ def torch_run(case, request):
         run.inference_logits = net(images[:case.batch]).numpy()
     net.train()
     for step in range(STEPS):
-        feed_draws(net, step)
+        if case.pool.startswith("gauss"):
+            feed_draws(net, step, case.output["streams"])
         batch = slice(step * case.batch, (step + 1) * case.batch)
         logits = net(images[batch])
         loss = loss_function(logits, case.labels[batch])
