@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TEST_IMAGES, make_images, succeeds, top1_error
+from helpers import TEST_IMAGES, make_images, succeeds, top1_error
 
 IMAGES, LABELS = make_images(TEST_IMAGES, 2)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import fails, gausspool, idx_bytes, make_images, train_arguments
+from helpers import fails, gausspool, idx_bytes, make_images, train_arguments
 
 pytestmark = pytest.mark.bad_input
 

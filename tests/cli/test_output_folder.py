@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import checkpoints, fails, gausspool, succeeds, train_arguments
+from helpers import checkpoints, fails, gausspool, succeeds, train_arguments
 
 pytestmark = pytest.mark.bad_input
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image
 
-from conftest import PROGRAM, ROOT, checkpoints, environment, succeeds, train_arguments
+from helpers import PROGRAM, ROOT, checkpoints, environment, succeeds, train_arguments
 
 EPOCHS, STEPS_PER_EPOCH = 2, 8
 

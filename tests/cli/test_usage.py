@@ -1,7 +1,7 @@
 """Help, wrong options and missing files."""
 import pytest
 
-from conftest import fails, gausspool, succeeds, train_arguments
+from helpers import fails, gausspool, succeeds, train_arguments
 
 COMMANDS = ["train", "test", "predict", "info", "bench"]
 
@@ -103,7 +103,7 @@ def test_closed_output():
     """A reader that goes away is an error, not a success, and no crash."""
     import subprocess
 
-    from conftest import PROGRAM, ROOT, environment
+    from helpers import PROGRAM, ROOT, environment
     with open("/dev/full", "w") as full:
         result = subprocess.run([PROGRAM, "info", "--arch", "resnet8", "--pool", "gauss_CN"], stdout=full, text=True,
                                 stderr=subprocess.PIPE, env=environment(), cwd=ROOT, timeout=60)

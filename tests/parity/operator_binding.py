@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("GAUSSPOOL_BUILD", ROOT / "build" / "release"))
+BUILD = Path(os.environ.get("GAUSSPOOL_BUILD", ROOT / "build" / "release")).resolve()
 
 KINDS = ["isp_gaussian", "weighted", "average", "max"]
 LAYOUTS = {"NCHW": 0, "NHWC": 1, "NCHW8C": 2, "NCHW16C": 3}
