@@ -5,8 +5,10 @@
 #include <setjmp.h>
 #include <stdio.h>
 
-#include <jerror.h>
 #include <jpeglib.h>
+
+/* After jpeglib.h: which messages there are depends on its configuration. */
+#include <jerror.h>
 
 /* A progressive file may hold any number of scans over the whole image; real ones have about ten. */
 enum { MAX_SCANS = 500 };
@@ -35,7 +37,9 @@ static void on_message(j_common_ptr common, int level) {
     case JWRN_JPEG_EOF:
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
+#if JPEG_LIB_VERSION >= 70 || defined(D_ARITH_CODING_SUPPORTED)
     case JWRN_ARITH_BAD_CODE:
+#endif
     case JWRN_MUST_RESYNC: on_error(common);
     default: break;
   }
@@ -94,7 +98,7 @@ static void decode_into(jpeg_state *state, data_image *image, const data_encoded
   int32_t channels = decoder->out_color_space == JCS_GRAYSCALE ? 1 : 3;
   state->status = data_image_reserve(image, (int32_t)decoder->output_height, (int32_t)decoder->output_width, channels);
   if (state->status != GP_OK) return;
-  /* What follows the last row (a missing end marker, say) is of no interest: no jpeg_finish_decompress(). */
+  /* What follows the last row is of no interest: no jpeg_finish_decompress(). */
   read_rows(state, image);
 }
 

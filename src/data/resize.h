@@ -5,7 +5,7 @@
 #include "data/image.h"
 
 /* Resizes to height × width: separable triangle filter, widened by the scale when shrinking (antialiasing), in the
- * fixed point of Pillow's BILINEAR, rows before columns. `dst` and `src` are different images; dst is reserved here.
+ * fixed point of Pillow's BILINEAR, rows before columns (as Pillow up to 12 always does). `dst` and `src` are different images; dst is reserved here.
  * Errors: invalid argument (empty image or size), out of memory. */
 GP_NODISCARD gp_status data_resize(data_image *dst, const data_image *src, int32_t height, int32_t width);
 
