@@ -124,9 +124,14 @@ static void clear_padding_lanes(struct backward_tile *work, bool direct, int64_t
       memset(work->grad_x + in + i * stretch->window.row + j * stretch->window.pixel + work->tile.real, 0, bytes);
 }
 
-/* All the channels of one output position. */
-GP_INLINE void backward_position(struct backward_tile *work, gp_pool_body body, bool direct, int64_t in,
+/* All the channels of one output position. `block`, a constant, is their number, or 0 when it is the tile's. */
+GP_INLINE void backward_position(struct backward_tile *work, gp_pool_body body, bool direct, int block, int64_t in,
                                  const struct stretch *stretch, struct weight_lanes at, int64_t out) {
+  if (block > 0) {
+    for (int lane = 0; lane < block; lane += GP_LANES)
+      backward_lanes(work, body, direct, in, stretch, at, out, lane, GP_LANES);
+    return;
+  }
   int real = work->tile.real, lane = 0;
   for (; lane + GP_LANES <= real; lane += GP_LANES)
     backward_lanes(work, body, direct, in, stretch, at, out, lane, GP_LANES);
@@ -147,7 +152,7 @@ GP_INLINE struct weight_lanes backward_weight(struct backward_tile *work, int64_
 }
 
 /* Output columns [begin, end), whose windows all have the shape of the first one. */
-GP_INLINE void backward_columns(struct backward_tile *work, gp_pool_body body, bool direct,
+GP_INLINE void backward_columns(struct backward_tile *work, gp_pool_body body, bool direct, int block,
                                 const gp_window_row *windows, int64_t row, int64_t begin, int64_t end, int64_t rows,
                                 int64_t columns, int64_t write_begin, int64_t write_end) {
   if (begin >= end) return;
@@ -160,7 +165,7 @@ GP_INLINE void backward_columns(struct backward_tile *work, gp_pool_body body, b
   int64_t in = tile->in.base + windows->span.begin * tile->in.row + span.begin * tile->in.pixel;
   int64_t out = tile->out.base + row * tile->out.row + begin * tile->out.pixel;
   for (int64_t column = begin; column < end; ++column, in += step, out += tile->out.pixel)
-    backward_position(work, body, direct, in, &stretch, backward_weight(work, row, column, out), out);
+    backward_position(work, body, direct, block, in, &stretch, backward_weight(work, row, column, out), out);
 }
 
 /* Columns one by one, for windows cut by the border. */
@@ -168,23 +173,25 @@ GP_INLINE void backward_border(struct backward_tile *work, gp_pool_body body, bo
                                int64_t row, int64_t begin, int64_t end, int64_t write_begin, int64_t write_end) {
   for (int64_t column = begin; column < end; ++column) {
     gp_pool_span span = gp_pool_span_at(&work->plan->desc, 1, column);
-    backward_columns(work, body, direct, windows, row, column, column + 1, windows->window.rows, span.end - span.begin,
-                     write_begin, write_end);
+    backward_columns(work, body, direct, 0, windows, row, column, column + 1, windows->window.rows,
+                     span.end - span.begin, write_begin, write_end);
   }
 }
 
-GP_INLINE void backward_row(struct backward_tile *work, gp_pool_body body, bool direct, const gp_window_row *windows,
-                            gp_inner_columns inner, int64_t row, int64_t write_begin, int64_t write_end) {
+GP_INLINE void backward_row(struct backward_tile *work, gp_pool_body body, bool direct, int block,
+                            const gp_window_row *windows, gp_inner_columns inner, int64_t row, int64_t write_begin,
+                            int64_t write_end) {
   int64_t kernel = work->plan->desc.kernel[1], rows = windows->window.rows;
   bool whole = write_begin == 0 && write_end == rows;
   work->drawn_group = -1;
   backward_border(work, body, direct, windows, row, 0, inner.begin, write_begin, write_end);
   if (whole && rows == 2 && kernel == 2)
-    backward_columns(work, body, direct, windows, row, inner.begin, inner.end, 2, 2, 0, 2);
+    backward_columns(work, body, direct, block, windows, row, inner.begin, inner.end, 2, 2, 0, 2);
   else if (whole && rows == 3 && kernel == 3)
-    backward_columns(work, body, direct, windows, row, inner.begin, inner.end, 3, 3, 0, 3);
+    backward_columns(work, body, direct, block, windows, row, inner.begin, inner.end, 3, 3, 0, 3);
   else
-    backward_columns(work, body, direct, windows, row, inner.begin, inner.end, rows, kernel, write_begin, write_end);
+    backward_columns(work, body, direct, block, windows, row, inner.begin, inner.end, rows, kernel, write_begin,
+                     write_end);
   backward_border(work, body, direct, windows, row, inner.end, work->plan->out_width, write_begin, write_end);
 }
 
@@ -212,7 +219,7 @@ static void fold_row_sums(struct backward_tile *work) {
     }
 }
 
-GP_INLINE void backward_rows(struct backward_tile *work, gp_pool_body body, bool direct) {
+GP_INLINE void backward_rows(struct backward_tile *work, gp_pool_body body, bool direct, int block) {
   const gp_tile *tile = &work->tile;
   gp_inner_columns inner = gp_inner_columns_of(work->plan);
   bool writes = work->writes;
@@ -224,7 +231,7 @@ GP_INLINE void backward_rows(struct backward_tile *work, gp_pool_body body, bool
     work->owned = row >= tile->row_begin;
     if (!work->owned && begin == end) continue;
     if (writes && !direct) prepare_rows(work, end);
-    backward_row(work, body, direct, &windows, inner, row, begin - windows.span.begin, end - windows.span.begin);
+    backward_row(work, body, direct, block, &windows, inner, row, begin - windows.span.begin, end - windows.span.begin);
     if (work->owned && body == GP_BODY_GAUSSIAN) fold_row_sums(work);
   }
   if (writes && !direct) prepare_rows(work, tile->input_end);
@@ -238,12 +245,26 @@ static bool windows_cover_once(const gp_pool_plan *plan) {
          plan->out_width * desc->stride[1] - desc->padding[1] >= desc->width;
 }
 
-static void backward_mean_direct(struct backward_tile *work) { backward_rows(work, GP_BODY_MEAN, true); }
-static void backward_mean_add(struct backward_tile *work) { backward_rows(work, GP_BODY_MEAN, false); }
-static void backward_max_direct(struct backward_tile *work) { backward_rows(work, GP_BODY_MAX, true); }
-static void backward_max_add(struct backward_tile *work) { backward_rows(work, GP_BODY_MAX, false); }
-static void backward_gaussian_direct(struct backward_tile *work) { backward_rows(work, GP_BODY_GAUSSIAN, true); }
-static void backward_gaussian_add(struct backward_tile *work) { backward_rows(work, GP_BODY_GAUSSIAN, false); }
+/* Whole blocks of 8 and 16 channels have straight-line bodies. */
+#define BACKWARD_INSTANCES(name, body, direct)                                                     \
+  static void name##_any(struct backward_tile *work) { backward_rows(work, (body), (direct), 0); } \
+  static void name##_8(struct backward_tile *work) { backward_rows(work, (body), (direct), 8); }   \
+  static void name##_16(struct backward_tile *work) { backward_rows(work, (body), (direct), 16); } \
+  static void name(struct backward_tile *work) {                                                   \
+    if (GP_LANES <= 8 && work->tile.real == 8 && work->tile.memory == 8)                           \
+      name##_8(work);                                                                              \
+    else if (work->tile.real == 16 && work->tile.memory == 16)                                     \
+      name##_16(work);                                                                             \
+    else                                                                                           \
+      name##_any(work);                                                                            \
+  }
+
+BACKWARD_INSTANCES(backward_mean_direct, GP_BODY_MEAN, true)
+BACKWARD_INSTANCES(backward_mean_add, GP_BODY_MEAN, false)
+BACKWARD_INSTANCES(backward_max_direct, GP_BODY_MAX, true)
+BACKWARD_INSTANCES(backward_max_add, GP_BODY_MAX, false)
+BACKWARD_INSTANCES(backward_gaussian_direct, GP_BODY_GAUSSIAN, true)
+BACKWARD_INSTANCES(backward_gaussian_add, GP_BODY_GAUSSIAN, false)
 
 static void backward_tile(void *context, int64_t task) {
   const struct backward_job *job = context;

@@ -28,9 +28,14 @@ GP_INLINE vf forward_window(gp_pool_body body, const float *x, gp_window window,
   return moments.shift + (moments.offset + vf_load(weight, count) * moments.deviation);
 }
 
-/* All the channels of one output position. */
-GP_INLINE void forward_position(const struct forward_tile *work, gp_pool_body body, const float *restrict x,
+/* All the channels of one output position. `block`, a constant, is their number, or 0 when it is the tile's. */
+GP_INLINE void forward_position(const struct forward_tile *work, gp_pool_body body, int block, const float *restrict x,
                                 gp_window window, const float *restrict weight, float *restrict y) {
+  if (block > 0) {
+    for (int lane = 0; lane < block; lane += GP_LANES)
+      vf_store(y + lane, forward_window(body, x + lane, window, weight + lane, GP_LANES), GP_LANES);
+    return;
+  }
   int real = work->tile.real, lane = 0;
   for (; lane + GP_LANES <= real; lane += GP_LANES)
     vf_store(y + lane, forward_window(body, x + lane, window, weight + lane, GP_LANES), GP_LANES);
@@ -53,8 +58,8 @@ GP_INLINE const float *forward_weight(struct forward_tile *work, int64_t row, in
 }
 
 /* Output columns [begin, end), whose windows all have the shape of the first one. */
-GP_INLINE void forward_columns(struct forward_tile *work, gp_pool_body body, const gp_window_row *windows, int64_t row,
-                               int64_t begin, int64_t end, int64_t rows, int64_t columns) {
+GP_INLINE void forward_columns(struct forward_tile *work, gp_pool_body body, int block, const gp_window_row *windows,
+                               int64_t row, int64_t begin, int64_t end, int64_t rows, int64_t columns) {
   if (begin >= end) return;
   gp_pool_span span = gp_pool_span_at(&work->plan->desc, 1, begin);
   gp_window window = gp_window_at(windows, &span);
@@ -65,25 +70,19 @@ GP_INLINE void forward_columns(struct forward_tile *work, gp_pool_body body, con
   const float *x = work->x + tile->in.base + windows->span.begin * tile->in.row + span.begin * tile->in.pixel;
   int64_t out = tile->out.base + row * tile->out.row + begin * tile->out.pixel;
   for (int64_t column = begin; column < end; ++column, x += step, out += tile->out.pixel)
-    forward_position(work, body, x, window, forward_weight(work, row, column, out), work->y + out);
+    forward_position(work, body, block, x, window, forward_weight(work, row, column, out), work->y + out);
 }
 
 /* Columns one by one, for windows cut by the border. */
-static void forward_border(struct forward_tile *work, gp_pool_body body, const gp_window_row *windows, int64_t row,
-                           int64_t begin, int64_t end) {
+GP_INLINE void forward_border(struct forward_tile *work, gp_pool_body body, const gp_window_row *windows, int64_t row,
+                              int64_t begin, int64_t end) {
   for (int64_t column = begin; column < end; ++column) {
     gp_pool_span span = gp_pool_span_at(&work->plan->desc, 1, column);
-    int64_t columns = span.end - span.begin;
-    if (body == GP_BODY_MEAN)
-      forward_columns(work, GP_BODY_MEAN, windows, row, column, column + 1, windows->window.rows, columns);
-    else if (body == GP_BODY_MAX)
-      forward_columns(work, GP_BODY_MAX, windows, row, column, column + 1, windows->window.rows, columns);
-    else
-      forward_columns(work, GP_BODY_GAUSSIAN, windows, row, column, column + 1, windows->window.rows, columns);
+    forward_columns(work, body, 0, windows, row, column, column + 1, windows->window.rows, span.end - span.begin);
   }
 }
 
-GP_INLINE void forward_rows(struct forward_tile *work, gp_pool_body body) {
+GP_INLINE void forward_rows(struct forward_tile *work, gp_pool_body body, int block) {
   gp_inner_columns inner = gp_inner_columns_of(work->plan);
   int64_t kernel = work->plan->desc.kernel[1];
   for (int64_t row = work->tile.row_begin; row < work->tile.row_end; ++row) {
@@ -92,18 +91,32 @@ GP_INLINE void forward_rows(struct forward_tile *work, gp_pool_body body) {
     forward_border(work, body, &windows, row, 0, inner.begin);
     int64_t rows = windows.window.rows;
     if (rows == 2 && kernel == 2)
-      forward_columns(work, body, &windows, row, inner.begin, inner.end, 2, 2);
+      forward_columns(work, body, block, &windows, row, inner.begin, inner.end, 2, 2);
     else if (rows == 3 && kernel == 3)
-      forward_columns(work, body, &windows, row, inner.begin, inner.end, 3, 3);
+      forward_columns(work, body, block, &windows, row, inner.begin, inner.end, 3, 3);
     else
-      forward_columns(work, body, &windows, row, inner.begin, inner.end, rows, kernel);
+      forward_columns(work, body, block, &windows, row, inner.begin, inner.end, rows, kernel);
     forward_border(work, body, &windows, row, inner.end, work->plan->out_width);
   }
 }
 
-static void forward_mean(struct forward_tile *work) { forward_rows(work, GP_BODY_MEAN); }
-static void forward_max(struct forward_tile *work) { forward_rows(work, GP_BODY_MAX); }
-static void forward_gaussian(struct forward_tile *work) { forward_rows(work, GP_BODY_GAUSSIAN); }
+/* Whole blocks of 8 and 16 channels have straight-line bodies. */
+#define FORWARD_INSTANCES(name, body)                                                  \
+  static void name##_any(struct forward_tile *work) { forward_rows(work, (body), 0); } \
+  static void name##_8(struct forward_tile *work) { forward_rows(work, (body), 8); }   \
+  static void name##_16(struct forward_tile *work) { forward_rows(work, (body), 16); } \
+  static void name(struct forward_tile *work) {                                        \
+    if (GP_LANES <= 8 && work->tile.real == 8 && work->tile.memory == 8)               \
+      name##_8(work);                                                                  \
+    else if (work->tile.real == 16 && work->tile.memory == 16)                         \
+      name##_16(work);                                                                 \
+    else                                                                               \
+      name##_any(work);                                                                \
+  }
+
+FORWARD_INSTANCES(forward_mean, GP_BODY_MEAN)
+FORWARD_INSTANCES(forward_max, GP_BODY_MAX)
+FORWARD_INSTANCES(forward_gaussian, GP_BODY_GAUSSIAN)
 
 static void forward_tile(void *context, int64_t task) {
   const struct forward_job *job = context;

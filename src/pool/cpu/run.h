@@ -64,16 +64,26 @@ static inline void gp_draw4_lanes(const gp_pool_desc *desc, const uint32_t *low,
   for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[2][i], words[3][i], &draws[2][i], &draws[3][i]);
 }
 
+/* W and dW/da of GP_LANES channels. On local arrays, which nothing aliases: the compiler vectorises the loop. */
+static inline void gp_weight_lanes(const float *mu, const float *sigma, const float draws[GP_LANES], float *weight,
+                                   float *slope) {
+  float a[GP_LANES], values[GP_LANES], slopes[GP_LANES];
+  vf argument = vf_load(mu, GP_LANES) + vf_load(sigma, GP_LANES) * vf_load(draws, GP_LANES);
+  vf_store(a, argument, GP_LANES);
+  for (int i = 0; i < GP_LANES; ++i) gp_softplus(a[i], &values[i], &slopes[i]);
+  memcpy(weight, values, sizeof values);
+  memcpy(slope, slopes, sizeof slopes);
+}
+
 /* Draws and weights of four columns of a row, for all the lanes of the run. */
 static void gp_columns_draw(const gp_pool_desc *desc, const gp_run *run, int64_t row, int64_t group, gp_columns *out) {
   for (int first = 0; first < run->lanes; first += GP_LANES) {
     float draws[4][GP_LANES];
     gp_draw4_lanes(desc, run->low + first, run->high + first, row, group, draws);
     for (int column = 0; column < 4; ++column) {
-      float *weight = out->weight[column] + first, *slope = out->slope[column] + first;
       memcpy(out->draw[column] + first, draws[column], sizeof draws[column]);
-      for (int i = 0; i < GP_LANES; ++i)
-        gp_softplus(run->mu[first + i] + run->sigma[first + i] * draws[column][i], &weight[i], &slope[i]);
+      gp_weight_lanes(run->mu + first, run->sigma + first, draws[column], out->weight[column] + first,
+                      out->slope[column] + first);
     }
   }
 }
@@ -84,8 +94,7 @@ static void gp_run_weights(const gp_pool_desc *desc, gp_run *run) {
     float draws[4][GP_LANES] = {{0}};
     if (desc->stochasticity == GP_STOCHASTIC_CN) gp_draw4_lanes(desc, run->low + first, run->high + first, 0, 0, draws);
     memcpy(run->draw + first, draws[0], sizeof draws[0]);
-    for (int i = first; i < first + GP_LANES; ++i)
-      gp_softplus(run->mu[i] + run->sigma[i] * run->draw[i], &run->weight[i], &run->slope[i]);
+    gp_weight_lanes(run->mu + first, run->sigma + first, draws[0], run->weight + first, run->slope + first);
   }
 }
 

@@ -28,6 +28,8 @@ typedef float vf __attribute__((vector_size(GP_VECTOR_BYTES)));
 typedef int32_t vi __attribute__((vector_size(GP_VECTOR_BYTES)));
 typedef uint32_t vu __attribute__((vector_size(GP_VECTOR_BYTES)));
 typedef uint64_t vu64 __attribute__((vector_size(GP_VECTOR_BYTES)));
+/* In memory: at any float. Accesses alias floats only, so that the loops' integers stay in registers. */
+typedef float vf_memory __attribute__((vector_size(GP_VECTOR_BYTES), aligned(sizeof(float))));
 
 /* x - 0 rather than 0 + x keeps the sign of -0. */
 GP_INLINE vf vf_set(float value) { return value - (vf){0}; }
@@ -37,14 +39,11 @@ GP_INLINE vf vf_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | 
 /* The first `count` lanes from memory, zeros in the others. count is GP_LANES in all but a run's last vector, and a
  * constant there once inlined. */
 GP_INLINE vf vf_load(const float *from, int count) {
-  vf value = {0};
-  if (count == GP_LANES) {
-    memcpy(&value, from, sizeof value);
-    return value;
-  }
+  if (count == GP_LANES) return *(const vf_memory *)from;
 #if defined(__AVX512F__)
   return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
 #else
+  vf value = {0};
   for (int i = 0; i < count; ++i) value[i] = from[i];
   return value;
 #endif
@@ -53,7 +52,7 @@ GP_INLINE vf vf_load(const float *from, int count) {
 /* The first `count` lanes to memory. */
 GP_INLINE void vf_store(float *to, vf value, int count) {
   if (count == GP_LANES) {
-    memcpy(to, &value, sizeof value);
+    *(vf_memory *)to = value;
     return;
   }
 #if defined(__AVX512F__)
