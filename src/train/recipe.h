@@ -60,6 +60,9 @@ typedef struct train_config {
 
 extern const option_table train_option_table;
 
+/* Reads comma-separated numbers ("0.485, 0.456, 0.406"), at most `capacity`; "" gives none. */
+GP_NODISCARD gp_status train_parse_numbers(const char *text, double *numbers, size_t capacity, size_t *count);
+
 /* Every default. *config need not be initialised before. */
 GP_NODISCARD gp_status train_config_init(train_config *config);
 void train_config_clear(train_config *config);
@@ -73,9 +76,9 @@ GP_NODISCARD gp_status train_config_check(const train_config *config);
  * run still lays the checkpoint's values in between: options_from_json(), then options_parse() of argv again. */
 GP_NODISCARD gp_status train_config_load(train_config *config, int argc, char *const argv[], char **recipe_path);
 
-/* Finds a recipe: `name` itself if it has a slash or ends in .ini, else configs/NAME.ini here, then in the source
- * tree when the program runs from its build tree, then in the installed share folder. *path is for gp_free().
- * GP_ERROR_NOT_FOUND names the places searched. */
+/* Finds a recipe: `name` itself if it has a slash or ends in .ini. Else configs/NAME.ini here, then in the source tree
+ * if the program runs from a build folder inside it, then in the share folder beside the program's bin folder, then in
+ * the share folder it was configured for. *path is for gp_free(). GP_ERROR_NOT_FOUND names the places searched. */
 GP_NODISCARD gp_status train_recipe_find(const char *name, char **path);
 
 /* Sets what the file says. Errors name file and line, and what was expected and found. Unknown sections and keys,

@@ -1,0 +1,215 @@
+#include "train/recipe.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/curves.h"
+#include "train/schedule.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_CHANNELS = 16 };
+
+/* Fields are set through pointers to int. */
+_Static_assert(sizeof(train_schedule_kind) == sizeof(int) && sizeof(train_device) == sizeof(int),
+               "a choice is stored as an int");
+
+/* ---- Checks of single values ---- */
+
+gp_status train_parse_numbers(const char *text, double *numbers, size_t capacity, size_t *count) {
+  *count = 0;
+  const char *at = text + strspn(text, " \t");
+  while (*at != '\0') {
+    char *end = NULL;
+    double value = strtod(at, &end);
+    size_t gap = strspn(end, " \t");
+    bool comma = end[gap] == ',';
+    if (end == at || !isfinite(value) || (!comma && end[gap] != '\0') || (comma && end[gap + 1] == '\0'))
+      return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected numbers with commas between, found \"%s\"", text);
+    if (*count == capacity)
+      return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected at most %zu numbers, found more: \"%s\"", capacity, text);
+    numbers[(*count)++] = value;
+    at = end + gap + comma;
+  }
+  return GP_OK;
+}
+
+static gp_status check_numbers(const char *text) {
+  double numbers[MAX_CHANNELS];
+  size_t count = 0;
+  return train_parse_numbers(text, numbers, MAX_CHANNELS, &count);
+}
+
+static gp_status check_positive_numbers(const char *text) {
+  double numbers[MAX_CHANNELS];
+  size_t count = 0;
+  gp_status status = train_parse_numbers(text, numbers, MAX_CHANNELS, &count);
+  for (size_t i = 0; status == GP_OK && i < count; ++i)
+    if (numbers[i] <= 0) status = gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected numbers above 0, found \"%s\"", text);
+  return status;
+}
+
+static gp_status check_not_empty(const char *text) {
+  if (text[0] != '\0') return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a value, found \"\"");
+}
+
+/* ---- The table ---- */
+
+#define NO_LIMIT 0x1p63
+
+/* What is common to the lines of a kind: OPTION_BOOL, … is followed by flags, section, name, field. */
+#define ENTRY(option_kind, section_name, option_flags, option_name, field)                          \
+  .name = (option_name), .type = (option_kind), .flags = (option_flags), .section = (section_name), \
+  .offset = offsetof(train_config, field)
+#define RECIPE     OPTION_RECIPE
+#define RECIPE_RUN (OPTION_RECIPE | OPTION_RUN)
+#define RUN        OPTION_RUN
+
+static const option_desc options[] = {
+    {ENTRY(OPTION_STRING, "data", RECIPE, "dataset", dataset), .metavar = "NAME", .default_text = "fashion-mnist",
+     .check = check_not_empty, .help = "data set; its name is also the default of --config-name"},
+    {ENTRY(OPTION_PATH, "data", RUN, "data", data), .metavar = "DIR",
+     .help = "folder of the data set; without it, the place where the data set's package puts it"},
+    {ENTRY(OPTION_BOOL, "data", RECIPE, "drop-last", drop_last), .default_text = "no",
+     .help = "leave out the last training batch of an epoch if it is not full"},
+    {ENTRY(OPTION_INT64, "data", RECIPE, "crop-padding", crop_padding), .metavar = "PIXELS", .default_text = "0",
+     .max = 1024, .help = "pad training images on each side and crop at random back to size; 0: do not"},
+    {ENTRY(OPTION_BOOL, "data", RECIPE, "flip", flip), .default_text = "no",
+     .help = "mirror training images with probability 1/2"},
+    {ENTRY(OPTION_LIST, "data", RECIPE, "mean", mean), .metavar = "X,…", .check = check_numbers,
+     .help = "subtract per channel, pixels scaled to 0…1; without it, the data set's own"},
+    {ENTRY(OPTION_LIST, "data", RECIPE, "std", std), .metavar = "X,…", .check = check_positive_numbers,
+     .help = "divide by per channel; without it, the data set's own"},
+
+    {ENTRY(OPTION_STRING, "net", RECIPE, "arch", arch), .metavar = "NAME", .default_text = "resnet20",
+     .check = check_not_empty, .help = "net; `gausspool info --help` lists them"},
+    {ENTRY(OPTION_STRING, "net", RECIPE, "pool", pool), .metavar = "NAME", .default_text = "gauss_CN",
+     .check = check_not_empty, .help = "pooling, e.g. skip, max, avg, gauss_CN, gauss_HWCN"},
+    {ENTRY(OPTION_BOOL, "net", RECIPE, "zero-init-residual", zero_init_residual), .default_text = "no",
+     .help = "start each residual block's last batch norm with weight 0"},
+
+    {ENTRY(OPTION_INT64, "optimizer", RECIPE, "batch-size", batch_size), .metavar = "N", .default_text = "256",
+     .min = 1, .max = 1 << 20, .help = "images per training step, over all devices"},
+    {ENTRY(OPTION_INT64, "optimizer", RECIPE, "test-batch-size", test_batch_size), .metavar = "N", .default_text = "0",
+     .max = 1 << 20, .help = "images per batch in tests; 0: as --batch-size"},
+    {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "lr", lr), .metavar = "X", .default_text = "0.1", .max = 1e6,
+     .help = "learning rate of the schedules step and cosine"},
+    {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "momentum", momentum), .metavar = "X", .default_text = "0.9", .max = 1,
+     .help = "momentum of SGD"},
+    {ENTRY(OPTION_BOOL, "optimizer", RECIPE, "nesterov", nesterov), .default_text = "no",
+     .help = "Nesterov's form of momentum"},
+    {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "weight-decay", weight_decay), .metavar = "X", .default_text = "0.0001",
+     .max = 1e6, .help = "weight decay, on every parameter"},
+    {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "label-smoothing", label_smoothing), .metavar = "X", .default_text = "0",
+     .max = 0.999, .help = "share of the target spread over all classes"},
+
+    {ENTRY(OPTION_INT64, "schedule", RECIPE, "epochs", epochs), .metavar = "N", .default_text = "90", .min = 1,
+     .max = 1000000, .help = "passes over the training set"},
+    {ENTRY(OPTION_INT64, "schedule", RECIPE_RUN, "max-steps", max_steps), .metavar = "N", .default_text = "0",
+     .max = NO_LIMIT, .help = "stop after this many steps in all; the schedule stays that of --epochs; 0: no limit"},
+    {ENTRY(OPTION_CHOICE, "schedule", RECIPE, "schedule", schedule), .choices = "list|step|cosine",
+     .default_text = "step", .help = "how the learning rate goes"},
+    {ENTRY(OPTION_LIST, "schedule", RECIPE, "lr-list", lr_list), .metavar = "XxN,…", .check = train_schedule_check_list,
+     .help = "list: a rate and its number of epochs, e.g. 0.1x30,0.01x30,0.001; the last may leave the number out"},
+    {ENTRY(OPTION_INT64, "schedule", RECIPE, "lr-step-size", lr_step_size), .metavar = "N", .default_text = "30",
+     .min = 1, .max = 1000000, .help = "step: epochs at one rate"},
+    {ENTRY(OPTION_DOUBLE, "schedule", RECIPE, "lr-gamma", lr_gamma), .metavar = "X", .default_text = "0.1", .max = 1e6,
+     .help = "step: factor on the rate after each of them"},
+    {ENTRY(OPTION_DOUBLE, "schedule", RECIPE, "lr-min", lr_min), .metavar = "X", .default_text = "0", .max = 1e6,
+     .help = "cosine: the rate at the end"},
+    {ENTRY(OPTION_DOUBLE, "schedule", RECIPE, "warmup-epochs", warmup_epochs), .metavar = "X", .default_text = "0",
+     .max = 1000000, .help = "epochs, or a fraction of one, in which the rate rises linearly"},
+    {ENTRY(OPTION_DOUBLE, "schedule", RECIPE, "warmup-start", warmup_start), .metavar = "X", .default_text = "0",
+     .max = 1, .help = "factor on the rate at the first step of warm-up"},
+
+    {ENTRY(OPTION_INT64, "run", RECIPE, "seed", seed), .metavar = "N", .default_text = "0", .max = NO_LIMIT,
+     .help = "of initial parameters, order of images, augmentation and draws of the pooling"},
+    {ENTRY(OPTION_STRING, "run", RUN, "config-name", config_name), .metavar = "NAME",
+     .help = "recipe: a file's path, or NAME for configs/NAME.ini; none: no recipe (default: the data set's name)"},
+    {ENTRY(OPTION_PATH, "run", RUN, "out-dir", out_dir), .metavar = "DIR", .default_text = "out",
+     .check = check_not_empty, .help = "folder for log, curves and checkpoints; created if need be"},
+    {ENTRY(OPTION_PATH, "run", RUN, "resume", resume), .metavar = "FILE",
+     .help = "continue from a checkpoint, or from the newest one in a folder, with its configuration"},
+    {ENTRY(OPTION_BOOL, "run", RUN, "evaluate", evaluate), .help = "only test, do not train"},
+    {ENTRY(OPTION_INT64, "run", RUN, "start-epoch", start_epoch), .metavar = "N", .default_text = "-1", .min = -1,
+     .max = 1000000, .help = "epoch to begin with, counted from 0; -1: where the checkpoint stopped"},
+    {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "workers", workers), .metavar = "N", .default_text = "2", .min = 1,
+     .max = 256, .help = "threads that read and augment images; the result does not depend on it"},
+    {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "threads", threads), .metavar = "N", .default_text = "0", .max = 4096,
+     .help = "threads that compute; 0: as the machine has"},
+    {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "print-freq", print_freq), .metavar = "N", .default_text = "50",
+     .max = 1000000000, .help = "steps between lines of progress and of log.jsonl; 0: none"},
+    {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "checkpoint-every", checkpoint_every), .metavar = "N", .default_text = "0",
+     .max = NO_LIMIT, .help = "steps between checkpoints in mid-epoch; 0: only at the end of each epoch"},
+    {ENTRY(OPTION_BOOL, "run", RECIPE_RUN, "save-last-checkpoint", save_last_checkpoint), .default_text = "no",
+     .help = "keep only the last checkpoint, not one for each epoch"},
+    {ENTRY(OPTION_STRING, "run", RECIPE_RUN, "pdf-filename", pdf_filename), .metavar = "FILE",
+     .default_text = "train_epochs.pdf", .check = train_curves_check_filename,
+     .help = "file name of the curves in the out folder; the same with .png, .dat and .gp lie beside"},
+    {ENTRY(OPTION_CHOICE, "run", RUN, "device", device), .choices = "cpu", .default_text = "cpu",
+     .help = "what computes"},
+    {ENTRY(OPTION_BOOL, "run", RUN, "help", help), .short_name = 'h', .help = "print this and exit"},
+};
+
+const option_table train_option_table = {options, sizeof options / sizeof *options};
+
+/* ---- A config ---- */
+
+gp_status train_config_init(train_config *config) {
+  memset(config, 0, sizeof *config);
+  return options_init(&train_option_table, config);
+}
+
+void train_config_clear(train_config *config) { options_clear(&train_option_table, config); }
+
+gp_status train_config_check(const train_config *config) {
+  train_schedule schedule;
+  gp_status status = train_schedule_init(&schedule, config, 1);
+  if (status != GP_OK) return status;
+  if (config->nesterov && config->momentum <= 0)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "nesterov: expected a momentum above 0, found %g", config->momentum);
+  if (config->warmup_epochs > (double)config->epochs)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "warmup-epochs: expected at most the %lld epochs, found %g",
+                   (long long)config->epochs, config->warmup_epochs);
+  if (config->start_epoch > config->epochs)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "start-epoch: expected at most the %lld epochs, found %lld",
+                   (long long)config->epochs, (long long)config->start_epoch);
+  if (config->schedule == TRAIN_SCHEDULE_COSINE && config->lr_min > config->lr)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "lr-min: expected at most lr, %g, found %g", config->lr, config->lr_min);
+  return GP_OK;
+}
+
+static gp_status find_named(const train_config *config, char **path) {
+  *path = NULL;
+  if (strcmp(config->config_name, "none") == 0) return gp_strdup(path, "");
+  if (config->config_name[0] != '\0') return train_recipe_find(config->config_name, path);
+  gp_status status = train_recipe_find(config->dataset, path);
+  /* Nobody asked for a recipe, so that a data set without one is fine. */
+  return status == GP_ERROR_NOT_FOUND ? gp_strdup(path, "") : status;
+}
+
+gp_status train_config_load(train_config *config, int argc, char *const argv[], char **recipe_path) {
+  gp_status status = GP_OK;
+  char *path = NULL;
+  if (recipe_path != NULL) *recipe_path = NULL;
+  GP_TRY(train_config_init(config));
+  /* Once for the recipe's name, and once more for what overrides it. */
+  GP_TRY(options_parse(&train_option_table, config, argc, argv, NULL, NULL));
+  if (config->help) goto cleanup;
+  GP_TRY(find_named(config, &path));
+  if (path[0] != '\0') {
+    GP_TRY(options_init(&train_option_table, config));
+    GP_TRY(train_recipe_read(config, path));
+    GP_TRY(options_parse(&train_option_table, config, argc, argv, NULL, NULL));
+  }
+  if (recipe_path != NULL) {
+    *recipe_path = path;
+    path = NULL;
+  }
+cleanup:
+  gp_free(path);
+  return status;
+}

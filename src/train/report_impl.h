@@ -1,0 +1,23 @@
+/* The lines of the two logs: how they are written and read back. */
+#ifndef GP_TRAIN_REPORT_IMPL_H
+#define GP_TRAIN_REPORT_IMPL_H
+
+#include "train/report.h"
+
+enum { REPORT_LINE_SIZE = 1024 };
+
+/* First line of log.csv, without a newline. */
+extern const char report_csv_header[];
+
+/* One line each, with its newline; returns the buffer. Numbers read back exactly; NaN is nan in CSV, null in JSON. */
+const char *report_csv_line(const train_epoch_row *row, char line[REPORT_LINE_SIZE]);
+const char *report_json_epoch(const train_epoch_row *row, char line[REPORT_LINE_SIZE]);
+const char *report_json_step(const train_step_row *row, char line[REPORT_LINE_SIZE]);
+
+/* Reads a line of log.csv; false if it is none of ours. `line` ends with a zero byte. */
+bool report_read_csv(const char *line, train_epoch_row *row);
+
+/* Whether a line of log.jsonl is an intact record from before this point. */
+bool report_keep_json(const char *line, int64_t first_epoch, int64_t first_step);
+
+#endif
