@@ -1,0 +1,24 @@
+/* Nets by name. */
+#ifndef GP_MODELS_MODELS_H
+#define GP_MODELS_MODELS_H
+
+#include "nn/nn.h"
+
+typedef struct model_desc {
+  const char *arch; /* e.g. "resnet20" */
+  const char *pool; /* e.g. "gauss_CN"; "skip" leaves the reduction to strided convolutions */
+  int64_t classes;
+  int64_t channels, height, width; /* of the images */
+  bool zero_init_residual;         /* last batch norm of each residual block starts at zero */
+  double label_smoothing;
+} model_desc;
+
+/* Builds the graph, loss included. Errors: GP_ERROR_NOT_FOUND for an unknown arch or pool, naming the known ones;
+ * GP_ERROR_INVALID_ARGUMENT for an image too small for the net. */
+GP_NODISCARD gp_status model_build(nn_graph **out, const model_desc *desc);
+
+/* The known names, for help texts: index from 0, NULL past the end. */
+const char *model_arch_name(int32_t index);
+const char *model_pool_name(int32_t index);
+
+#endif

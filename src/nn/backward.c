@@ -1,0 +1,122 @@
+/* The backward program. Nodes go in reverse; each hands gradients to its inputs. A gradient that several nodes hand
+ * on unchanged lies in one buffer for all of them, until one must write to it while another still has to read it. */
+#include "base/status.h"
+#include "nn/plan.h"
+
+/* While the program is made: the time of the step at hand. */
+typedef struct maker {
+  nn_plan *plan;
+  int32_t time;
+} maker;
+
+static nn_ref source(const nn_plan *plan, int32_t i, int32_t k) {
+  return plan->nodes[plan->net->graph->nodes[i]->inputs[k]].stands_for;
+}
+
+static size_t gradient_bytes(const nn_plan *plan, nn_ref x) {
+  nn_tensor tensor = nn_plan_tensor(plan, x);
+  return nn_tensor_elements(&tensor) * sizeof(float);
+}
+
+/* Whether a node other than `owner` still has to read this gradient. */
+static bool awaited(const nn_plan *plan, int32_t buffer, nn_ref owner) {
+  for (int32_t i = 0; i < plan->count; ++i)
+    if (i != owner && plan->nodes[i].grad == buffer && !plan->nodes[i].done) return true;
+  return false;
+}
+
+static void append(maker *m, nn_backward_step step) { m->plan->steps[m->plan->step_count++] = step; }
+
+/* gradient of x += addend. */
+static gp_status add_to(maker *m, nn_ref x, int32_t addend) {
+  nn_plan *plan = m->plan;
+  nn_plan_node *node = &plan->nodes[x];
+  int32_t sum = node->grad, before = node->grad;
+  ++m->time;
+  if (awaited(plan, before, x)) {
+    gp_status status = nn_plan_buffer(plan, gradient_bytes(plan, x), m->time, &sum);
+    if (status != GP_OK) return status;
+  }
+  nn_plan_touch(plan, before, m->time);
+  nn_plan_touch(plan, addend, m->time);
+  append(m, (nn_backward_step){-1, sum, before, addend, gradient_bytes(plan, x) / sizeof(float)});
+  node->grad = sum;
+  return GP_OK;
+}
+
+/* All inputs get the same gradient: grad_out, changed in place if nobody else awaits it. */
+static gp_status pass_through(maker *m, int32_t i) {
+  nn_plan *plan = m->plan;
+  nn_plan_node *node = &plan->nodes[i];
+  gp_status status = GP_OK;
+  int32_t result = node->grad;
+  if (node->kernel->changes_grad) {
+    if (awaited(plan, node->grad, i)) GP_TRY(nn_plan_buffer(plan, gradient_bytes(plan, i), m->time, &result));
+    node->grad_in[0] = result;
+    append(m, (nn_backward_step){.node = i});
+  }
+  for (int32_t k = 0; k < node->input_count; ++k) {
+    nn_ref x = source(plan, i, k);
+    if (!plan->nodes[x].requires_grad) continue;
+    if (plan->nodes[x].grad < 0)
+      plan->nodes[x].grad = result;
+    else
+      GP_TRY(add_to(m, x, result));
+  }
+cleanup:
+  return status;
+}
+
+/* Each input gets a gradient of its own; those that have one already get a sum. */
+static gp_status write_each(maker *m, int32_t i) {
+  nn_plan *plan = m->plan;
+  nn_plan_node *node = &plan->nodes[i];
+  gp_status status = GP_OK;
+  int32_t start = m->time;
+  append(m, (nn_backward_step){.node = i});
+  for (int32_t k = 0; k < node->input_count; ++k) {
+    nn_ref x = source(plan, i, k);
+    nn_plan_node *input = &plan->nodes[x];
+    if (!input->requires_grad) continue;
+    if (k == 0 && input->grad >= 0 && node->kernel->accumulates && !awaited(plan, input->grad, x)) {
+      node->grad_in[k] = input->grad;
+      node->accumulate[k] = true;
+      nn_plan_touch(plan, input->grad, start);
+      continue;
+    }
+    GP_TRY(nn_plan_buffer(plan, gradient_bytes(plan, x), start, &node->grad_in[k]));
+    if (input->grad < 0)
+      input->grad = node->grad_in[k];
+    else
+      GP_TRY(add_to(m, x, node->grad_in[k]));
+  }
+cleanup:
+  return status;
+}
+
+/* The buffers that the kernel reads in its backward step live until then. */
+static gp_status touch_operands(maker *m, int32_t i) {
+  nn_plan *plan = m->plan;
+  nn_plan_node *node = &plan->nodes[i];
+  nn_plan_touch(plan, node->grad, m->time);
+  nn_plan_touch(plan, node->saved, m->time);
+  if (node->kernel->needs_output) nn_plan_touch(plan, node->value, m->time);
+  for (int32_t k = 0; node->kernel->needs_input && k < node->input_count; ++k)
+    nn_plan_touch(plan, plan->nodes[source(plan, i, k)].value, m->time);
+  return nn_plan_buffer(plan, node->kernel->scratch_backward_bytes, m->time, &node->scratch_backward);
+}
+
+gp_status nn_plan_backward_program(nn_plan *plan) {
+  maker m = {plan, plan->count};
+  gp_status status = GP_OK;
+  for (int32_t i = plan->count - 1; i >= 0; --i) {
+    nn_plan_node *node = &plan->nodes[i];
+    node->done = true;
+    if (!node->live || !node->requires_grad) continue;
+    GP_TRY(touch_operands(&m, i));
+    GP_TRY(node->kernel->pass_through ? pass_through(&m, i) : write_each(&m, i));
+    ++m.time;
+  }
+cleanup:
+  return status;
+}

@@ -1,0 +1,187 @@
+/* From graph to program: what is live, what fuses, which kernels, where everything lies. */
+#include <limits.h>
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "nn/plan.h"
+
+nn_tensor nn_plan_tensor(const nn_plan *plan, nn_ref x) { return nn_net_tensor(plan->net, x, plan->desc.batch); }
+
+gp_status nn_plan_buffer(nn_plan *plan, size_t bytes, int32_t time, int32_t *out) {
+  *out = -1;
+  if (bytes == 0) return GP_OK;
+  if (plan->buffer_count == plan->buffer_capacity)
+    return gp_fail(GP_ERROR_LIBRARY, "the plan holds %d buffers, its bound", plan->buffer_capacity);
+  *out = plan->buffer_count++;
+  plan->buffers[*out] = (nn_buffer){.bytes = bytes, .first = time, .last = time};
+  return GP_OK;
+}
+
+void nn_plan_touch(nn_plan *plan, int32_t buffer, int32_t time) {
+  if (buffer >= 0 && plan->buffers[buffer].last < time) plan->buffers[buffer].last = time;
+}
+
+/* Inputs that a node reads in this mode: without a draw, a pooling does not need sigma. */
+static int32_t inputs_read(const nn_node *node, nn_mode mode) {
+  bool sigma_unused = node->op == NN_OP_POOL && node->as.pool.kind == GP_POOL_ISP_GAUSSIAN && mode == NN_INFER;
+  return sigma_unused ? 2 : node->input_count;
+}
+
+static bool is_identity(const nn_node *node, nn_mode mode) {
+  return node->op == NN_OP_DROPOUT && (mode == NN_INFER || node->as.dropout == 0);
+}
+
+static void mark_live(nn_plan *plan) {
+  const nn_graph *g = plan->net->graph;
+  plan->nodes[g->count - 1].live = true; /* the loss is last: it ends the graph */
+  for (int32_t i = g->count - 1; i >= 0; --i) {
+    nn_plan_node *node = &plan->nodes[i];
+    node->stands_for = i;
+    node->input_count = inputs_read(g->nodes[i], plan->desc.mode);
+    for (int32_t k = 0; node->live && k < node->input_count; ++k) plan->nodes[g->nodes[i]->inputs[k]].live = true;
+  }
+}
+
+/* The node whose tensor input k of node i is. */
+static nn_ref source(const nn_plan *plan, int32_t i, int32_t k) {
+  return plan->nodes[plan->net->graph->nodes[i]->inputs[k]].stands_for;
+}
+
+static int32_t count_readers(const nn_plan *plan, nn_ref x) {
+  int32_t readers = 0;
+  for (int32_t i = x + 1; i < plan->count; ++i)
+    for (int32_t k = 0; plan->nodes[i].live && k < plan->nodes[i].input_count; ++k) readers += source(plan, i, k) == x;
+  return readers;
+}
+
+/* A ReLU behind a batch norm or a sum that nobody else reads becomes part of it. */
+static void fuse(nn_plan *plan) {
+  const nn_graph *g = plan->net->graph;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_plan_node *node = &plan->nodes[i];
+    if (!node->live) continue;
+    bool drop = is_identity(g->nodes[i], plan->desc.mode);
+    if (g->nodes[i]->op == NN_OP_RELU) {
+      nn_ref x = source(plan, i, 0);
+      nn_op op = g->nodes[x]->op;
+      drop = (op == NN_OP_BATCH_NORM || op == NN_OP_ADD) && !plan->nodes[x].fuse_relu && count_readers(plan, x) == 1;
+      if (drop) plan->nodes[x].fuse_relu = true;
+    }
+    if (!drop) continue;
+    node->stands_for = source(plan, i, 0);
+    node->live = false;
+  }
+}
+
+static void mark_gradients(nn_plan *plan) {
+  const nn_graph *g = plan->net->graph;
+  if (plan->desc.mode != NN_TRAIN) return;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_plan_node *node = &plan->nodes[i];
+    for (int32_t p = 0; p < g->nodes[i]->param_count; ++p) node->requires_grad |= g->nodes[i]->params[p].is_parameter;
+    for (int32_t k = 0; k < node->input_count; ++k)
+      node->requires_grad |= plan->nodes[source(plan, i, k)].requires_grad;
+  }
+}
+
+static gp_status make_kernel(nn_plan *plan, int32_t i) {
+  nn_net *net = plan->net;
+  nn_plan_node *node = &plan->nodes[i];
+  const nn_node *definition = net->graph->nodes[i];
+  nn_tensor in[NN_MAX_INPUTS];
+  nn_kernel_desc desc = {.node = definition,
+                         .index = i,
+                         .mode = plan->desc.mode,
+                         .fuse_relu = node->fuse_relu,
+                         .in = in,
+                         .out = nn_plan_tensor(plan, i)};
+  for (int32_t k = 0; k < node->input_count; ++k) {
+    nn_ref x = source(plan, i, k);
+    in[k] = nn_plan_tensor(plan, x);
+    desc.wants_grad[k] = plan->nodes[x].requires_grad;
+  }
+  if (definition->param_count > 0) desc.weight_layout = net->slots[net->first_slot[i]].layout;
+  gp_status status = net->device_class->kernel(&node->kernel, net->device, &desc);
+  return status == GP_OK ? GP_OK
+                         : gp_fail_in(status, "%s%s%s", nn_op_name(definition->op), definition->name[0] ? " " : "",
+                                      definition->name);
+}
+
+static gp_status forward_buffers(nn_plan *plan) {
+  gp_status status = GP_OK;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_plan_node *node = &plan->nodes[i];
+    if (!node->live) continue;
+    nn_tensor tensor = nn_plan_tensor(plan, i);
+    GP_TRY(nn_plan_buffer(plan, nn_tensor_elements(&tensor) * sizeof(float), i, &node->value));
+    for (int32_t k = 0; k < node->input_count; ++k) nn_plan_touch(plan, plan->nodes[source(plan, i, k)].value, i);
+    if (node->kernel == NULL) continue;
+    GP_TRY(nn_plan_buffer(plan, node->kernel->saved_bytes, i, &node->saved));
+    GP_TRY(nn_plan_buffer(plan, node->kernel->scratch_forward_bytes, i, &node->scratch_forward));
+  }
+  /* The logits are read by the caller after the last step. */
+  nn_plan_touch(plan, plan->nodes[plan->nodes[plan->net->graph->logits].stands_for].value, INT_MAX);
+cleanup:
+  return status;
+}
+
+/* Bounds on the tables, from the graph's size. */
+static gp_status allocate_tables(nn_plan *plan) {
+  const nn_graph *g = plan->net->graph;
+  gp_status status = GP_OK;
+  int32_t edges = 0;
+  plan->count = g->count;
+  for (int32_t i = 0; i < g->count; ++i) edges += g->nodes[i]->input_count;
+  plan->buffer_capacity = 5 * g->count + 3 * edges;
+  plan->step_capacity = g->count + edges;
+  GP_TRY(GP_ALLOC(&plan->nodes, (size_t)plan->count));
+  GP_TRY(GP_ALLOC(&plan->buffers, (size_t)plan->buffer_capacity));
+  GP_TRY(GP_ALLOC(&plan->steps, (size_t)plan->step_capacity));
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_plan_node *node = &plan->nodes[i];
+    node->value = node->grad = node->saved = node->scratch_forward = node->scratch_backward = -1;
+    for (int32_t k = 0; k < NN_MAX_INPUTS; ++k) node->grad_in[k] = -1;
+  }
+cleanup:
+  return status;
+}
+
+gp_status nn_plan_create(nn_plan **out, nn_net *net, const nn_plan_desc *desc) {
+  gp_status status = GP_OK;
+  nn_plan *plan = NULL;
+  *out = NULL;
+  if (desc->batch < 1)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "batch size %lld, expected at least 1", (long long)desc->batch));
+  if (desc->mode == NN_TRAIN && net->arenas.gradient == NULL)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "a plan for training needs a net created trainable"));
+  GP_TRY(GP_ALLOC(&plan, 1));
+  plan->net = net;
+  plan->desc = *desc;
+  GP_TRY(allocate_tables(plan));
+  mark_live(plan);
+  fuse(plan);
+  mark_gradients(plan);
+  for (int32_t i = 0; i < plan->count; ++i)
+    if (plan->nodes[i].live && net->graph->nodes[i]->op != NN_OP_INPUT) GP_TRY(make_kernel(plan, i));
+  GP_TRY(forward_buffers(plan));
+  if (desc->mode == NN_TRAIN) GP_TRY(nn_plan_backward_program(plan));
+  GP_TRY(nn_arena_plan(plan->buffers, plan->buffer_count, &plan->bytes, &plan->bytes_without_reuse));
+  GP_TRY(nn_net_reserve_activations(net, plan->bytes));
+  *out = plan;
+  plan = NULL;
+cleanup:
+  nn_plan_destroy(&plan);
+  return status;
+}
+
+void nn_plan_destroy(nn_plan **plan_pointer) {
+  nn_plan *plan = *plan_pointer;
+  if (plan == NULL) return;
+  for (int32_t i = 0; plan->nodes != NULL && i < plan->count; ++i)
+    if (plan->nodes[i].kernel != NULL) plan->nodes[i].kernel->destroy(plan->nodes[i].kernel);
+  gp_free(plan->nodes);
+  gp_free(plan->buffers);
+  gp_free(plan->steps);
+  gp_free(plan);
+  *plan_pointer = NULL;
+}

@@ -1,0 +1,100 @@
+/* What a device provides to the engine: layouts, storage of weights, and kernels. One table per device. */
+#ifndef GP_NN_DEVICE_H
+#define GP_NN_DEVICE_H
+
+#include "nn/graph.h"
+
+/* An activation as it lies in memory. */
+typedef struct nn_tensor {
+  int64_t batch;
+  nn_shape shape;
+  gp_layout layout;
+} nn_tensor;
+
+/* All layouts are one: blocks of `b` channels (NCHW 1, NHWC all, nChwBc B), memory [n][channel / b][h·w][channel % b]. */
+typedef struct nn_blocking {
+  int64_t block, blocks, positions; /* positions: height·width */
+} nn_blocking;
+
+static inline nn_blocking nn_blocking_of(const nn_tensor *t) {
+  int64_t channels = t->shape.channels;
+  int64_t block = t->layout == GP_NCHW ? 1 : t->layout == GP_NHWC ? channels : t->layout == GP_NCHW8C ? 8 : 16;
+  return (nn_blocking){block, (channels + block - 1) / block, t->shape.height * t->shape.width};
+}
+
+static inline int64_t nn_offset(const nn_blocking *b, int64_t n, int64_t channel, int64_t position) {
+  return ((n * b->blocks + channel / b->block) * b->positions + position) * b->block + channel % b->block;
+}
+
+static inline size_t nn_tensor_elements(const nn_tensor *t) {
+  return gp_layout_elements(t->layout, t->batch, t->shape.channels, t->shape.height, t->shape.width);
+}
+
+/* What a kernel is made for. Pointers are valid during creation only, node and weight_layout for the kernel's life. */
+typedef struct nn_kernel_desc {
+  const nn_node *node;
+  int32_t index; /* of the node: the stream of its random draws */
+  nn_mode mode;
+  bool fuse_relu; /* y = max(0, op(x)); offered to batch norm and add only */
+  bool wants_grad[NN_MAX_INPUTS];
+  const nn_tensor *in;
+  nn_tensor out;
+  const void *weight_layout; /* as the device chose for this node's weight; NULL: plain */
+} nn_kernel_desc;
+
+/* Where everything lies, set by bind before the first run and whenever the arena moves. */
+typedef struct nn_bindings {
+  const float *in[NN_MAX_INPUTS];
+  float *out;
+  float *grad_out;
+  float *grad_in[NN_MAX_INPUTS]; /* NULL where no gradient is wanted; may equal grad_out for pass_through kernels */
+  bool accumulate[NN_MAX_INPUTS];
+  void *saved, *scratch_forward, *scratch_backward;
+  float *value[NN_MAX_PARAMS];    /* state tensors in storage layout */
+  float *gradient[NN_MAX_PARAMS]; /* of the parameters among them, overwritten by backward */
+  int64_t *batches_tracked;
+  const nn_step_desc *step;
+  const int32_t *const *labels; /* the current call's, or a pointer to NULL */
+  double *loss;
+} nn_bindings;
+
+typedef struct nn_kernel nn_kernel;
+
+/* A kernel says at creation what memory it needs; the plan lays it out. */
+struct nn_kernel {
+  gp_status (*bind)(nn_kernel *k); /* k->at has changed; may be NULL */
+  gp_status (*forward)(nn_kernel *k);
+  gp_status (*backward)(nn_kernel *k);
+  void (*destroy)(nn_kernel *k); /* releases k too */
+  char implementation[48];       /* the library's name for it, for reports */
+  size_t saved_bytes;            /* kept from forward to backward */
+  size_t scratch_forward_bytes, scratch_backward_bytes;
+  bool needs_input; /* backward reads the inputs */
+  bool needs_output;
+  bool accumulates; /* backward can add to the gradient of its first input */
+  /* Backward hands grad_out on to all inputs: as it is, or changed in the same way for all (`changes_grad`), which it
+   * does from grad_out to grad_in[0], maybe in place. The plan shares or adds the result. */
+  bool pass_through, changes_grad;
+  nn_bindings at;
+};
+
+typedef struct nn_device nn_device;
+
+typedef struct nn_device_class {
+  gp_status (*create)(nn_device **out);
+  void (*destroy)(nn_device **device);
+  gp_layout (*layout)(const nn_device *device, nn_shape shape);
+  /* Storage of a convolution's weight: NULL layout for plain. The caller frees it with free_layout. */
+  gp_status (*weight_layout)(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
+                             void **layout, size_t *floats);
+  void (*free_layout)(void *layout);
+  gp_status (*weight_read)(nn_device *device, const nn_node *node, const void *layout, const float *stored,
+                           float *plain);
+  gp_status (*weight_write)(nn_device *device, const nn_node *node, const void *layout, const float *plain,
+                            float *stored);
+  gp_status (*kernel)(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+} nn_device_class;
+
+extern const nn_device_class nn_device_onednn;
+
+#endif

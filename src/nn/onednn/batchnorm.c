@@ -1,0 +1,147 @@
+/* Batch normalisation by oneDNN, ReLU fused. In training the batch's mean and variance are kept for the backward
+ * pass and move the running ones: running = (1 - momentum)·running + momentum·batch, the variance unbiased. */
+#include "base/memory.h"
+#include "base/status.h"
+#include "nn/onednn/primitive.h"
+
+typedef struct batch_norm {
+  nn_kernel base;
+  nn_device *device;
+  bool train;
+  od_primitive forward, backward;
+  int64_t channels;
+  float momentum, unbias;
+  size_t variance_offset, workspace_offset; /* in saved; the mean is first */
+} batch_norm;
+
+static gp_status bn_forward(nn_kernel *k) {
+  batch_norm *bn = (batch_norm *)k;
+  gp_status status = od_primitive_run(&bn->forward, bn->device);
+  if (status != GP_OK || !bn->train) return status;
+  const float *mean = k->at.saved, *variance = (const float *)((const char *)k->at.saved + bn->variance_offset);
+  float *running_mean = k->at.value[NN_RUNNING_MEAN], *running_var = k->at.value[NN_RUNNING_VAR];
+  for (int64_t c = 0; c < bn->channels; ++c) {
+    running_mean[c] = (1 - bn->momentum) * running_mean[c] + bn->momentum * mean[c];
+    running_var[c] = (1 - bn->momentum) * running_var[c] + bn->momentum * (variance[c] * bn->unbias);
+  }
+  ++*k->at.batches_tracked;
+  return GP_OK;
+}
+
+static gp_status bn_backward(nn_kernel *k) {
+  batch_norm *bn = (batch_norm *)k;
+  return od_primitive_run(&bn->backward, bn->device);
+}
+
+static gp_status bn_bind(nn_kernel *k) {
+  batch_norm *bn = (batch_norm *)k;
+  const nn_bindings *at = &k->at;
+  char *saved = at->saved;
+  gp_status status = GP_OK;
+  const void *mean = bn->train ? saved : (const void *)at->value[NN_RUNNING_MEAN];
+  const void *variance = bn->train ? saved + bn->variance_offset : (const void *)at->value[NN_RUNNING_VAR];
+  od_primitive *both[] = {&bn->forward, &bn->backward};
+  for (int i = 0; i < 2; ++i) {
+    GP_TRY(od_primitive_set(both[i], DNNL_ARG_SRC, at->in[0]));
+    GP_TRY(od_primitive_set(both[i], DNNL_ARG_MEAN, mean));
+    GP_TRY(od_primitive_set(both[i], DNNL_ARG_VARIANCE, variance));
+    GP_TRY(od_primitive_set(both[i], DNNL_ARG_SCALE, at->value[NN_WEIGHT]));
+    GP_TRY(od_primitive_set(both[i], DNNL_ARG_SHIFT, at->value[NN_BIAS]));
+    if (bn->train) GP_TRY(od_primitive_set(both[i], DNNL_ARG_WORKSPACE, saved + bn->workspace_offset));
+  }
+  GP_TRY(od_primitive_set(&bn->forward, DNNL_ARG_DST, at->out));
+  GP_TRY(od_primitive_set(&bn->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
+  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_DST, at->grad_out));
+  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SRC, at->grad_in[0]));
+  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SCALE, at->gradient[NN_WEIGHT]));
+  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SHIFT, at->gradient[NN_BIAS]));
+  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_SCRATCHPAD, at->scratch_backward));
+cleanup:
+  return status;
+}
+
+static void bn_destroy(nn_kernel *k) {
+  batch_norm *bn = (batch_norm *)k;
+  od_primitive_clear(&bn->forward);
+  od_primitive_clear(&bn->backward);
+  gp_free(bn);
+}
+
+static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
+  /* The workspace (the ReLU's mask) comes last, so that lists without it are their own beginning. */
+  const bool workspace = bn->train && desc->fuse_relu;
+  const int forward[] = {DNNL_ARG_SRC,
+                         DNNL_ARG_DST,
+                         DNNL_ARG_MEAN,
+                         DNNL_ARG_VARIANCE,
+                         DNNL_ARG_SCALE,
+                         DNNL_ARG_SHIFT,
+                         workspace ? DNNL_ARG_WORKSPACE : 0,
+                         0};
+  /* oneDNN 2.x insists on the shift in the backward pass, 3.x does not know it there. */
+  const int optional[] = {workspace ? DNNL_ARG_WORKSPACE : 0, DNNL_VERSION_MAJOR < 3 ? DNNL_ARG_SHIFT : 0};
+  const int backward[] = {DNNL_ARG_SRC,
+                          DNNL_ARG_MEAN,
+                          DNNL_ARG_VARIANCE,
+                          DNNL_ARG_SCALE,
+                          DNNL_ARG_DIFF_SRC,
+                          DNNL_ARG_DIFF_DST,
+                          DNNL_ARG_DIFF_SCALE,
+                          DNNL_ARG_DIFF_SHIFT,
+                          optional[optional[0] == 0],
+                          optional[0] == 0 ? 0 : optional[1],
+                          0};
+  gp_status status = GP_OK;
+  od_md data = {0};
+  dnnl_primitive_desc_t pd = NULL, backward_pd = NULL;
+  size_t channel_bytes = gp_align_up((size_t)bn->channels * sizeof(float)), workspace_bytes = 0;
+  float eps = (float)desc->node->as.batch_norm.eps;
+  unsigned flags = dnnl_use_scale | dnnl_use_shift;
+  if (desc->fuse_relu) flags |= dnnl_fuse_norm_relu;
+  if (!bn->train) flags |= dnnl_use_global_stats;
+  GP_TRY(od_md_of_tensor(&data, &desc->in[0]));
+  GP_TRY(od_batch_norm_forward(&pd, bn->device->engine, bn->train ? dnnl_forward_training : dnnl_forward_inference,
+                               &data, eps, flags, bn->device->attr));
+  GP_TRY(od_primitive_create(&bn->forward, bn->device, pd, forward));
+  od_describe(&bn->base, pd);
+  bn->base.scratch_forward_bytes = bn->forward.scratch_bytes;
+  if (!bn->train) goto cleanup;
+  if (workspace) GP_TRY(od_argument_bytes(pd, DNNL_ARG_WORKSPACE, &workspace_bytes));
+  bn->variance_offset = channel_bytes;
+  bn->workspace_offset = 2 * channel_bytes;
+  bn->base.saved_bytes = bn->workspace_offset + workspace_bytes;
+  GP_TRY(od_batch_norm_backward(&backward_pd, bn->device->engine, &data, eps, flags, pd, bn->device->attr));
+  GP_TRY(od_primitive_create(&bn->backward, bn->device, backward_pd, backward));
+  bn->base.scratch_backward_bytes = bn->backward.scratch_bytes;
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  if (backward_pd != NULL) dnnl_primitive_desc_destroy(backward_pd);
+  od_md_clear(&data);
+  return status;
+}
+
+gp_status od_make_batch_norm(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
+  gp_status status = GP_OK;
+  batch_norm *bn = NULL;
+  nn_shape shape = desc->out.shape;
+  int64_t values = desc->out.batch * shape.height * shape.width;
+  bool train = desc->mode == NN_TRAIN;
+  if (train && values < 2)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "training needs more than 1 value per channel, the batch has %lld sample of %lldx%lld",
+                   (long long)desc->out.batch, (long long)shape.height, (long long)shape.width));
+  GP_TRY(GP_ALLOC(&bn, 1));
+  bn->base = (nn_kernel){
+      .bind = bn_bind, .forward = bn_forward, .backward = bn_backward, .destroy = bn_destroy, .needs_input = true};
+  bn->device = device;
+  bn->train = train;
+  bn->channels = shape.channels;
+  bn->momentum = (float)desc->node->as.batch_norm.momentum;
+  bn->unbias = (float)((double)values / (double)(values - 1 > 0 ? values - 1 : 1));
+  GP_TRY(make_primitives(bn, desc));
+  *out = &bn->base;
+  bn = NULL;
+cleanup:
+  if (bn != NULL) bn_destroy(&bn->base);
+  return status;
+}

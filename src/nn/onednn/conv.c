@@ -1,0 +1,280 @@
+/* Convolution by oneDNN. The weight is stored in the layout that the forward pass likes best; where a backward pass
+ * likes another, weights or their gradient are converted for it, which costs little beside the activations. */
+#include "base/memory.h"
+#include "base/status.h"
+#include "nn/onednn/primitive.h"
+
+typedef struct conv {
+  nn_kernel base;
+  nn_device *device;
+  bool wants_grad_in;
+  od_primitive forward, backward_data, backward_weights;
+  od_primitive convert_weights, convert_gradient; /* empty where the layouts agree */
+  size_t weights_offset, gradient_offset;         /* of the converted ones, in scratch_backward */
+} conv;
+
+/* What both passes and the storage start from. */
+typedef struct conv_shapes {
+  od_md src, dst, any_weights, plain_weights, bias;
+  od_window window;
+} conv_shapes;
+
+static void clear_shapes(conv_shapes *s) {
+  od_md_clear(&s->src);
+  od_md_clear(&s->dst);
+  od_md_clear(&s->any_weights);
+  od_md_clear(&s->plain_weights);
+  od_md_clear(&s->bias);
+}
+
+static gp_status make_shapes(conv_shapes *s, const nn_node *node, const nn_tensor *in, const nn_tensor *out) {
+  const nn_conv_desc *d = &node->as.conv;
+  const int64_t *shape = node->params[NN_WEIGHT].shape;
+  gp_status status = GP_OK;
+  bool grouped = d->groups > 1;
+  int64_t dims[5] = {shape[0], shape[1], shape[2], shape[3]};
+  int64_t grouped_dims[5] = {d->groups, shape[0] / d->groups, shape[1], shape[2], shape[3]};
+  const int64_t *weights = grouped ? grouped_dims : dims;
+  int rank = grouped ? 5 : 4;
+  for (int i = 0; i < 2; ++i) {
+    s->window.stride[i] = d->stride;
+    s->window.dilation[i] = d->dilation - 1;
+    s->window.padding[i] = d->padding;
+  }
+  GP_TRY(od_md_of_tensor(&s->src, in));
+  GP_TRY(od_md_of_tensor(&s->dst, out));
+  GP_TRY(od_md_create(&s->any_weights, rank, weights, dnnl_format_tag_any));
+  GP_TRY(od_md_create(&s->plain_weights, rank, weights, grouped ? dnnl_goihw : dnnl_oihw));
+  GP_TRY(od_md_create(&s->bias, 1, dims, dnnl_x));
+cleanup:
+  return status;
+}
+
+/* Right padding can be less than left where the last window does not reach it; oneDNN takes the same on both sides as
+ * long as the output size agrees, which the shape rule (rounding down) ensures. */
+static gp_status forward_descriptor(dnnl_primitive_desc_t *pd, nn_device *device, dnnl_prop_kind_t kind,
+                                    const conv_shapes *s, const od_md *weights, bool bias) {
+  return od_conv_forward(pd, device->engine, kind, &s->src, weights, bias ? &s->bias : NULL, &s->dst, &s->window,
+                         device->attr);
+}
+
+/* ---- Storage ---- */
+
+gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
+                           void **layout, size_t *floats) {
+  gp_status status = GP_OK;
+  conv_shapes shapes = {0};
+  od_md *chosen = NULL;
+  dnnl_primitive_desc_t pd = NULL;
+  *layout = NULL;
+  GP_TRY(make_shapes(&shapes, node, in, out));
+  GP_TRY(forward_descriptor(&pd, device, dnnl_forward_training, &shapes, &shapes.any_weights, node->as.conv.bias));
+  GP_TRY(GP_ALLOC(&chosen, 1));
+  GP_TRY(od_md_of_argument(chosen, pd, DNNL_ARG_WEIGHTS));
+  *floats = od_md_bytes(chosen) / sizeof(float);
+  *layout = chosen;
+  chosen = NULL;
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  od_free_layout(chosen);
+  clear_shapes(&shapes);
+  return status;
+}
+
+void od_free_layout(void *layout) {
+  if (layout != NULL) od_md_clear(layout);
+  gp_free(layout);
+}
+
+static gp_status convert(nn_device *device, const od_md *from_md, const od_md *to_md, const float *from, float *to) {
+  gp_status status = GP_OK;
+  dnnl_primitive_desc_t pd = NULL;
+  od_primitive reorder = {0};
+  void *scratch = NULL;
+  GP_TRY(od_reorder(&pd, device->engine, from_md, to_md, device->attr));
+  GP_TRY(od_primitive_create(&reorder, device, pd, (int[]){DNNL_ARG_FROM, DNNL_ARG_TO, 0}));
+  GP_TRY(gp_alloc(&scratch, reorder.scratch_bytes, 1));
+  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_FROM, from));
+  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_TO, to));
+  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_SCRATCHPAD, scratch));
+  GP_TRY(od_primitive_run(&reorder, device));
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  od_primitive_clear(&reorder);
+  gp_free(scratch);
+  return status;
+}
+
+/* PyTorch's order of a node's weight. */
+static gp_status plain_layout(od_md *out, const nn_node *node) {
+  const int64_t *shape = node->params[NN_WEIGHT].shape;
+  int64_t groups = node->as.conv.groups;
+  int64_t dims[5] = {groups, shape[0] / groups, shape[1], shape[2], shape[3]};
+  if (groups > 1) return od_md_create(out, 5, dims, dnnl_goihw);
+  return od_md_create(out, 4, shape, dnnl_oihw);
+}
+
+gp_status od_weight_read(nn_device *device, const nn_node *node, const void *layout, const float *stored,
+                         float *plain) {
+  od_md md = {0};
+  gp_status status = plain_layout(&md, node);
+  if (status == GP_OK) status = convert(device, layout, &md, stored, plain);
+  od_md_clear(&md);
+  return status;
+}
+
+gp_status od_weight_write(nn_device *device, const nn_node *node, const void *layout, const float *plain,
+                          float *stored) {
+  od_md md = {0};
+  gp_status status = plain_layout(&md, node);
+  if (status == GP_OK) status = convert(device, &md, layout, plain, stored);
+  od_md_clear(&md);
+  return status;
+}
+
+/* ---- Kernel ---- */
+
+static gp_status conv_forward(nn_kernel *k) {
+  conv *c = (conv *)k;
+  return od_primitive_run(&c->forward, c->device);
+}
+
+static gp_status conv_backward(nn_kernel *k) {
+  conv *c = (conv *)k;
+  gp_status status = GP_OK;
+  GP_TRY(od_primitive_run(&c->backward_weights, c->device));
+  if (c->convert_gradient.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_gradient, c->device));
+  if (!c->wants_grad_in) goto cleanup;
+  if (c->convert_weights.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_weights, c->device));
+  GP_TRY(od_primitive_run(&c->backward_data, c->device));
+cleanup:
+  return status;
+}
+
+static gp_status conv_bind(nn_kernel *k) {
+  conv *c = (conv *)k;
+  const nn_bindings *at = &k->at;
+  char *scratch = at->scratch_backward;
+  gp_status status = GP_OK;
+  const void *weights = at->value[NN_WEIGHT], *gradient = at->gradient[NN_WEIGHT];
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SRC, at->in[0]));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_WEIGHTS, weights));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_BIAS, at->value[NN_BIAS]));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_DST, at->out));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
+  if (c->convert_weights.primitive != NULL) {
+    GP_TRY(od_primitive_set(&c->convert_weights, DNNL_ARG_FROM, weights));
+    weights = scratch + c->weights_offset;
+    GP_TRY(od_primitive_set(&c->convert_weights, DNNL_ARG_TO, weights));
+    GP_TRY(od_primitive_set(&c->convert_weights, DNNL_ARG_SCRATCHPAD, scratch));
+  }
+  GP_TRY(od_primitive_set(&c->backward_data, DNNL_ARG_DIFF_SRC, at->grad_in[0]));
+  GP_TRY(od_primitive_set(&c->backward_data, DNNL_ARG_WEIGHTS, weights));
+  GP_TRY(od_primitive_set(&c->backward_data, DNNL_ARG_DIFF_DST, at->grad_out));
+  GP_TRY(od_primitive_set(&c->backward_data, DNNL_ARG_SCRATCHPAD, scratch));
+  if (c->convert_gradient.primitive != NULL) {
+    GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_TO, gradient));
+    gradient = scratch + c->gradient_offset;
+    GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_FROM, gradient));
+    GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_SCRATCHPAD, scratch));
+  }
+  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_SRC, at->in[0]));
+  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_WEIGHTS, gradient));
+  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_BIAS, at->gradient[NN_BIAS]));
+  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_DST, at->grad_out));
+  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_SCRATCHPAD, scratch));
+cleanup:
+  return status;
+}
+
+static void conv_destroy(nn_kernel *k) {
+  conv *c = (conv *)k;
+  od_primitive_clear(&c->forward);
+  od_primitive_clear(&c->backward_data);
+  od_primitive_clear(&c->backward_weights);
+  od_primitive_clear(&c->convert_weights);
+  od_primitive_clear(&c->convert_gradient);
+  gp_free(c);
+}
+
+/* A conversion between the stored layout and the one a primitive chose, if they differ. */
+static gp_status make_conversion(od_primitive *out, nn_device *device, const od_md *from, const od_md *to) {
+  if (od_md_equal(from, to)) return GP_OK;
+  dnnl_primitive_desc_t pd = NULL;
+  gp_status status = GP_OK;
+  GP_TRY(od_reorder(&pd, device->engine, from, to, device->attr));
+  GP_TRY(od_primitive_create(out, device, pd, (int[]){DNNL_ARG_FROM, DNNL_ARG_TO, 0}));
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  return status;
+}
+
+static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
+
+static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *stored, bool bias,
+                               const_dnnl_primitive_desc_t hint) {
+  static const int weights_arguments[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, 0};
+  static const int bias_arguments[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, 0};
+  static const int data_arguments[] = {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST, 0};
+  nn_device *device = c->device;
+  gp_status status = GP_OK;
+  dnnl_primitive_desc_t pd = NULL, data_pd = NULL;
+  od_md gradient = {0}, weights = {0};
+  GP_TRY(od_conv_backward_weights(&pd, device->engine, &s->src, &s->any_weights, bias ? &s->bias : NULL, &s->dst,
+                                  &s->window, hint, device->attr));
+  GP_TRY(od_primitive_create(&c->backward_weights, device, pd, bias ? bias_arguments : weights_arguments));
+  GP_TRY(od_md_of_argument(&gradient, pd, DNNL_ARG_DIFF_WEIGHTS));
+  GP_TRY(make_conversion(&c->convert_gradient, device, &gradient, stored));
+  if (c->wants_grad_in) {
+    GP_TRY(od_conv_backward_data(&data_pd, device->engine, &s->src, &s->any_weights, &s->dst, &s->window, hint,
+                                 device->attr));
+    GP_TRY(od_primitive_create(&c->backward_data, device, data_pd, data_arguments));
+    GP_TRY(od_md_of_argument(&weights, data_pd, DNNL_ARG_WEIGHTS));
+    GP_TRY(make_conversion(&c->convert_weights, device, stored, &weights));
+  }
+  size_t scratch = largest(c->backward_data.scratch_bytes, c->backward_weights.scratch_bytes);
+  scratch = largest(scratch, largest(c->convert_weights.scratch_bytes, c->convert_gradient.scratch_bytes));
+  c->gradient_offset = gp_align_up(scratch);
+  c->weights_offset =
+      c->gradient_offset + (c->convert_gradient.primitive == NULL ? 0 : gp_align_up(od_md_bytes(&gradient)));
+  c->base.scratch_backward_bytes =
+      c->weights_offset + (c->convert_weights.primitive == NULL ? 0 : gp_align_up(od_md_bytes(&weights)));
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  if (data_pd != NULL) dnnl_primitive_desc_destroy(data_pd);
+  od_md_clear(&gradient);
+  od_md_clear(&weights);
+  return status;
+}
+
+gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
+  gp_status status = GP_OK;
+  conv *c = NULL;
+  conv_shapes shapes = {0};
+  dnnl_primitive_desc_t pd = NULL;
+  bool bias = desc->node->as.conv.bias, train = desc->mode == NN_TRAIN;
+  const od_md *stored = desc->weight_layout;
+  GP_TRY(GP_ALLOC(&c, 1));
+  c->base = (nn_kernel){.bind = conv_bind,
+                        .forward = conv_forward,
+                        .backward = conv_backward,
+                        .destroy = conv_destroy,
+                        .needs_input = true};
+  c->device = device;
+  c->wants_grad_in = desc->wants_grad[0];
+  GP_TRY(make_shapes(&shapes, desc->node, &desc->in[0], &desc->out));
+  GP_TRY(
+      forward_descriptor(&pd, device, train ? dnnl_forward_training : dnnl_forward_inference, &shapes, stored, bias));
+  GP_TRY(od_primitive_create(&c->forward, device, pd,
+                             (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0, 0}));
+  od_describe(&c->base, pd);
+  c->base.scratch_forward_bytes = c->forward.scratch_bytes;
+  if (train) GP_TRY(make_backward(c, &shapes, stored, bias, pd));
+  *out = &c->base;
+  c = NULL;
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  clear_shapes(&shapes);
+  if (c != NULL) conv_destroy(&c->base);
+  return status;
+}

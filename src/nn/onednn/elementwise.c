@@ -1,0 +1,105 @@
+/* ReLU, sigmoid and sums, on all lanes of whatever layout: our own loops, bound by memory. */
+#include <math.h>
+
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "nn/onednn/primitive.h"
+
+enum { CHUNK = 8192 }; /* floats a task; three operands of it fit the first-level caches */
+
+typedef void (*chunk_fn)(float *dst, const float *a, const float *b, size_t count);
+
+typedef struct elementwise {
+  nn_kernel base;
+  size_t elements;
+  chunk_fn forward;  /* dst = f(a, b) */
+  chunk_fn backward; /* dst = g(grad_out = a, y = b) */
+} elementwise;
+
+/* One pass over the operands in chunks. */
+typedef struct pass {
+  chunk_fn fn;
+  float *dst;
+  const float *a, *b;
+  size_t elements;
+} pass;
+
+static void pass_chunk(void *context, int64_t task) {
+  const pass *p = context;
+  size_t begin = (size_t)task * CHUNK;
+  size_t count = p->elements - begin < CHUNK ? p->elements - begin : CHUNK;
+  p->fn(p->dst + begin, p->a + begin, p->b == NULL ? NULL : p->b + begin, count);
+}
+
+static gp_status run(chunk_fn fn, float *dst, const float *a, const float *b, size_t elements) {
+  pass p = {fn, dst, a, b, elements};
+  gp_parallel_for((int64_t)((elements + CHUNK - 1) / CHUNK), 0, pass_chunk, &p);
+  return GP_OK;
+}
+
+/* NaN stays NaN, as in PyTorch: it fails the comparison. */
+static void relu(float *restrict dst, const float *a, const float *b, size_t count) {
+  (void)b;
+  for (size_t i = 0; i < count; ++i) dst[i] = a[i] < 0 ? 0 : a[i];
+}
+
+static void sigmoid(float *restrict dst, const float *a, const float *b, size_t count) {
+  (void)b;
+  for (size_t i = 0; i < count; ++i) dst[i] = 1 / (1 + expf(-a[i]));
+}
+
+static void add(float *restrict dst, const float *a, const float *b, size_t count) {
+  for (size_t i = 0; i < count; ++i) dst[i] = a[i] + b[i];
+}
+
+static void add_relu(float *restrict dst, const float *a, const float *b, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    float sum = a[i] + b[i];
+    dst[i] = sum < 0 ? 0 : sum;
+  }
+}
+
+/* In place when dst is the gradient itself, so without restrict. */
+static void relu_gradient(float *dst, const float *gradient, const float *y, size_t count) {
+#pragma GCC ivdep
+  for (size_t i = 0; i < count; ++i) dst[i] = y[i] > 0 ? gradient[i] : 0;
+}
+
+static void sigmoid_gradient(float *dst, const float *gradient, const float *y, size_t count) {
+#pragma GCC ivdep
+  for (size_t i = 0; i < count; ++i) dst[i] = gradient[i] * y[i] * (1 - y[i]);
+}
+
+static gp_status forward(nn_kernel *k) {
+  elementwise *e = (elementwise *)k;
+  return run(e->forward, k->at.out, k->at.in[0], k->at.in[1], e->elements);
+}
+
+static gp_status backward(nn_kernel *k) {
+  elementwise *e = (elementwise *)k;
+  return run(e->backward, k->at.grad_in[0], k->at.grad_out, k->at.out, e->elements);
+}
+
+static void destroy(nn_kernel *k) { gp_free(k); }
+
+gp_status od_make_elementwise(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
+  (void)device;
+  elementwise *e = NULL;
+  gp_status status = GP_ALLOC(&e, 1);
+  if (status != GP_OK) return status;
+  e->base = (nn_kernel){.forward = forward,
+                        .backward = backward,
+                        .destroy = destroy,
+                        .implementation = "gausspool",
+                        .pass_through = true};
+  e->elements = nn_tensor_elements(&desc->out);
+  switch (desc->node->op) {
+    case NN_OP_RELU: e->forward = relu; break;
+    case NN_OP_SIGMOID: e->forward = sigmoid; break;
+    default: e->forward = desc->fuse_relu ? add_relu : add; break;
+  }
+  if (e->forward != add) e->backward = e->forward == sigmoid ? sigmoid_gradient : relu_gradient;
+  e->base.changes_grad = e->base.needs_output = e->backward != NULL;
+  *out = &e->base;
+  return GP_OK;
+}

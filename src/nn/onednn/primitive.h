@@ -1,0 +1,62 @@
+/* A oneDNN primitive with its arguments, and the device that it runs on. */
+#ifndef GP_NN_ONEDNN_PRIMITIVE_H
+#define GP_NN_ONEDNN_PRIMITIVE_H
+
+#include "nn/device.h"
+#include "nn/onednn/compat.h"
+
+struct nn_device {
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  dnnl_primitive_attr_t attr; /* scratch memory is the caller's */
+  gp_layout preferred;        /* of activations with many channels */
+};
+
+/* Zero-initialise. Everything it makes is released by od_primitive_clear(). */
+typedef struct od_primitive {
+  dnnl_primitive_t primitive;
+  dnnl_exec_arg_t *args;
+  int32_t count, capacity;
+  size_t scratch_bytes;
+} od_primitive;
+
+/* Makes the primitive with one memory object for each of the DNNL_ARG_* listed (ended by 0) and one for scratch. */
+GP_NODISCARD gp_status od_primitive_create(od_primitive *p, const nn_device *device, const_dnnl_primitive_desc_t pd,
+                                           const int *arguments);
+
+/* Points an argument at memory; arguments that were not listed are ignored. */
+GP_NODISCARD gp_status od_primitive_set(od_primitive *p, int argument, const void *data);
+
+GP_NODISCARD gp_status od_primitive_run(const od_primitive *p, const nn_device *device);
+void od_primitive_clear(od_primitive *p);
+
+/* Bytes of an argument of a primitive. */
+GP_NODISCARD gp_status od_argument_bytes(const_dnnl_primitive_desc_t pd, int argument, size_t *bytes);
+
+/* Puts the library's name of the implementation into the kernel's report. */
+void od_describe(nn_kernel *kernel, const_dnnl_primitive_desc_t pd);
+
+/* Memory descriptor of an activation. */
+GP_NODISCARD gp_status od_md_of_tensor(od_md *out, const nn_tensor *tensor);
+
+/* The kernels, one maker per op. */
+typedef gp_status (*od_maker)(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_batch_norm(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_linear(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_concat(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_elementwise(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_dropout(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_average(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_cross_entropy(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+
+/* Storage of convolution weights (nn_device_class). */
+gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
+                           void **layout, size_t *floats);
+void od_free_layout(void *layout);
+gp_status od_weight_read(nn_device *device, const nn_node *node, const void *layout, const float *stored, float *plain);
+gp_status od_weight_write(nn_device *device, const nn_node *node, const void *layout, const float *plain,
+                          float *stored);
+
+#endif

@@ -1,0 +1,70 @@
+/* Poolings: the operator's, and the averages over fixed numbers of cells. */
+#include "nn/graph.h"
+
+nn_ref nn_global_avg_pool(nn_graph *g, nn_ref x) {
+  if (!nn_graph_check(g, NN_OP_GLOBAL_AVG_POOL, &x, 1)) return -1;
+  nn_shape shape = {nn_shape_of(g, x).channels, 1, 1};
+  return nn_graph_add(g, NN_OP_GLOBAL_AVG_POOL, NULL, &x, 1, shape) ? g->count - 1 : -1;
+}
+
+nn_ref nn_adaptive_avg_pool(nn_graph *g, nn_ref x, int64_t height, int64_t width) {
+  if (!nn_graph_check(g, NN_OP_ADAPTIVE_AVG_POOL, &x, 1)) return -1;
+  if (height < 1 || width < 1)
+    return nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "adaptive_avg_pool: %lldx%lld cells, each must be at least 1",
+                         (long long)height, (long long)width);
+  if (height == 1 && width == 1) return nn_global_avg_pool(g, x);
+  nn_shape shape = nn_shape_of(g, x);
+  if (shape.height == height && shape.width == width) return x; /* every cell is one element */
+  shape.height = height;
+  shape.width = width;
+  return nn_graph_add(g, NN_OP_ADAPTIVE_AVG_POOL, NULL, &x, 1, shape) ? g->count - 1 : -1;
+}
+
+/* The inputs a kind takes behind x. */
+static int32_t pool_inputs(const nn_pool_desc *d, nn_ref x, nn_ref inputs[3]) {
+  inputs[0] = x;
+  if (d->kind == GP_POOL_WEIGHTED) {
+    inputs[1] = d->weight;
+    return 2;
+  }
+  if (d->kind != GP_POOL_ISP_GAUSSIAN) return 1;
+  inputs[1] = d->mu;
+  inputs[2] = d->sigma;
+  return d->stochasticity == GP_STOCHASTIC_NONE ? 2 : 3;
+}
+
+nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc) {
+  nn_pool_desc d = *desc;
+  const char *name = d.name == NULL ? "" : d.name;
+  nn_ref inputs[3];
+  int32_t count = pool_inputs(&d, x, inputs);
+  if (!nn_graph_check(g, NN_OP_POOL, inputs, count)) return -1;
+  nn_shape in = nn_shape_of(g, x);
+  for (int32_t i = 1; i < count; ++i) {
+    nn_shape s = nn_shape_of(g, inputs[i]);
+    if (s.channels != in.channels || s.height != 1 || s.width != 1)
+      return nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT,
+                           "pool '%s': guiding tensor %d is %lldx%lldx%lld, expected %lldx1x1", name, i,
+                           (long long)s.channels, (long long)s.height, (long long)s.width, (long long)in.channels);
+  }
+  gp_pool_desc operation = {.kind = d.kind,
+                            .batch = 1,
+                            .channels = in.channels,
+                            .height = in.height,
+                            .width = in.width,
+                            .kernel = {d.kernel, d.kernel},
+                            .stride = {d.stride, d.stride},
+                            .padding = {d.padding, d.padding},
+                            .ceil_mode = d.ceil_mode,
+                            .pad_count = d.pad_count,
+                            .eps = d.eps,
+                            .stochasticity = d.stochasticity};
+  nn_shape out = {in.channels, 0, 0};
+  gp_status status = gp_pool_output_size(&operation, &out.height, &out.width);
+  if (status != GP_OK) return nn_graph_fail(g, status, "pool '%s': %s", name, gp_last_error());
+  nn_node *node = nn_graph_add(g, NN_OP_POOL, name, inputs, count, out);
+  if (node == NULL) return -1;
+  d.name = NULL;
+  node->as.pool = d;
+  return g->count - 1;
+}

@@ -1,0 +1,129 @@
+/* Running a plan. */
+#include <string.h>
+
+#include "base/parallel.h"
+#include "base/status.h"
+#include "nn/plan.h"
+
+static void *at(const nn_plan *plan, int32_t buffer) {
+  return buffer < 0 ? NULL : (char *)plan->net->activations + plan->buffers[buffer].offset;
+}
+
+static void bind_state(nn_plan *plan, int32_t i, nn_bindings *at_node) {
+  nn_net *net = plan->net;
+  const nn_node *definition = net->graph->nodes[i];
+  for (int32_t p = 0; p < definition->param_count; ++p) {
+    const nn_slot *slot = &net->slots[net->first_slot[i] + p];
+    if (definition->params[p].is_int64) {
+      at_node->batches_tracked = &net->counters[slot->offset];
+    } else if (definition->params[p].is_parameter) {
+      at_node->value[p] = net->arenas.value + slot->offset;
+      at_node->gradient[p] = net->arenas.gradient == NULL ? NULL : net->arenas.gradient + slot->offset;
+    } else {
+      at_node->value[p] = net->buffers + slot->offset;
+    }
+  }
+}
+
+static gp_status bind_node(nn_plan *plan, int32_t i) {
+  nn_plan_node *node = &plan->nodes[i];
+  const nn_node *definition = plan->net->graph->nodes[i];
+  if (node->kernel == NULL) return GP_OK;
+  nn_bindings *b = &node->kernel->at;
+  *b = (nn_bindings){.out = at(plan, node->value),
+                     .grad_out = at(plan, node->grad),
+                     .saved = at(plan, node->saved),
+                     .scratch_forward = at(plan, node->scratch_forward),
+                     .scratch_backward = at(plan, node->scratch_backward),
+                     .step = &plan->step,
+                     .labels = &plan->labels,
+                     .loss = &plan->loss};
+  for (int32_t k = 0; k < node->input_count; ++k) {
+    b->in[k] = at(plan, plan->nodes[plan->nodes[definition->inputs[k]].stands_for].value);
+    b->grad_in[k] = at(plan, node->grad_in[k]);
+    b->accumulate[k] = node->accumulate[k];
+  }
+  bind_state(plan, i, b);
+  return node->kernel->bind == NULL ? GP_OK : node->kernel->bind(node->kernel);
+}
+
+static gp_status bind(nn_plan *plan) {
+  gp_status status = GP_OK;
+  if (plan->bound_generation == plan->net->activation_generation) return GP_OK;
+  for (int32_t i = 0; i < plan->count; ++i) GP_TRY(bind_node(plan, i));
+  plan->bound_generation = plan->net->activation_generation;
+cleanup:
+  return status;
+}
+
+static gp_status check_labels(const nn_plan *plan, const int32_t *labels) {
+  int64_t classes = nn_net_classes(plan->net);
+  for (int64_t n = 0; labels != NULL && n < plan->desc.batch; ++n)
+    if (labels[n] < 0 || labels[n] >= classes)
+      return gp_fail(GP_ERROR_INVALID_ARGUMENT, "label %d of sample %lld is not in 0 to %lld", labels[n], (long long)n,
+                     (long long)classes - 1);
+  return GP_OK;
+}
+
+gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *labels, const nn_step_desc *step) {
+  gp_status status = GP_OK;
+  plan->forward_done = false;
+  GP_TRY(check_labels(plan, labels));
+  GP_TRY(bind(plan));
+  plan->step = *step;
+  plan->labels = labels;
+  plan->loss = 0;
+  nn_tensor input = nn_plan_tensor(plan, 0);
+  memcpy(at(plan, plan->nodes[0].value), images, nn_tensor_elements(&input) * sizeof(float));
+  for (int32_t i = 0; i < plan->count; ++i)
+    if (plan->nodes[i].kernel != NULL) GP_TRY(plan->nodes[i].kernel->forward(plan->nodes[i].kernel));
+  plan->forward_done = labels != NULL;
+cleanup:
+  return status;
+}
+
+enum { ADD_CHUNK = 16384 };
+
+typedef struct addition {
+  float *target;
+  const float *a, *b;
+  size_t elements;
+} addition;
+
+static void add_chunk(void *context, int64_t task) {
+  const addition *sum = context;
+  size_t begin = (size_t)task * ADD_CHUNK, end = begin + ADD_CHUNK;
+  if (end > sum->elements) end = sum->elements;
+  float *target = sum->target; /* may be a or b */
+  const float *a = sum->a, *b = sum->b;
+#pragma GCC ivdep
+  for (size_t i = begin; i < end; ++i) target[i] = a[i] + b[i];
+}
+
+gp_status nn_plan_backward(nn_plan *plan) {
+  gp_status status = GP_OK;
+  if (plan->desc.mode != NN_TRAIN || !plan->forward_done)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "backward needs a plan for training whose forward call had labels"));
+  for (int32_t s = 0; s < plan->step_count; ++s) {
+    const nn_backward_step *step = &plan->steps[s];
+    if (step->node >= 0) {
+      GP_TRY(plan->nodes[step->node].kernel->backward(plan->nodes[step->node].kernel));
+      continue;
+    }
+    addition sum = {at(plan, step->target), at(plan, step->a), at(plan, step->b), step->elements};
+    gp_parallel_for((int64_t)((sum.elements + ADD_CHUNK - 1) / ADD_CHUNK), 0, add_chunk, &sum);
+  }
+cleanup:
+  plan->forward_done = false; /* gradients in place have used up what forward left */
+  return status;
+}
+
+const float *nn_plan_logits(const nn_plan *plan) {
+  return at(plan, plan->nodes[plan->nodes[plan->net->graph->logits].stands_for].value);
+}
+
+double nn_plan_loss(const nn_plan *plan) { return plan->loss; }
+
+size_t nn_plan_activation_bytes(const nn_plan *plan) { return plan->bytes; }
+
+size_t nn_plan_activation_bytes_without_reuse(const nn_plan *plan) { return plan->bytes_without_reuse; }
