@@ -11,10 +11,10 @@
 
 /* Where a run stands, besides its tensors. Zero-initialise; train_state_clear() when done. */
 typedef struct train_state {
-  int64_t epoch;     /* epochs done */
-  int64_t batch;     /* batches of the epoch after them done */
-  int64_t step;      /* steps done in all */
-  train_meter meter; /* of these batches */
+  int64_t epoch;      /* epochs done */
+  int64_t batch;      /* batches of the epoch after them done */
+  int64_t step;       /* steps done in all */
+  train_meter meter;  /* of these batches */
   int64_t best_epoch; /* 1-based; 0: none yet */
   double best_top1;   /* its validation error in percent */
   /* One row an epoch. Read from a checkpoint, the times and speeds are NaN. */

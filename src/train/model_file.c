@@ -3,10 +3,9 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "models/models.h"
+#include "train/model_tensors.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- Info ---- */
@@ -227,4 +226,8 @@ void model_file_close(model_file **file) {
   model_info_clear(&(*file)->info);
   gp_free(*file);
   *file = NULL;
+}
+
+gp_status model_file_load(const model_file *file, nn_net *net, bool momenta) {
+  return model_tensors_load(file->tensors, net, momenta);
 }

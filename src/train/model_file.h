@@ -20,7 +20,7 @@ typedef struct model_info {
   int64_t channels, height, width;                         /* of the net's input */
   float mean[MODEL_MAX_CHANNELS], std[MODEL_MAX_CHANNELS]; /* normalisation of pixels scaled to 0 … 1 */
   int64_t epoch;                                           /* epochs trained; 0: not known */
-  double val_loss, val_top1, val_top5; /* after that epoch, errors in percent; NaN: not known */
+  double val_loss, val_top1, val_top5;                     /* after that epoch, errors in percent; NaN: not known */
 } model_info;
 
 void model_info_clear(model_info *info);

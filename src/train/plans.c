@@ -16,8 +16,10 @@ gp_status train_plans_create(train_plans *plans, nn_net *net, const train_plans_
     plans->rest_count = rest;
     status = nn_plan_create(&plans->rest, net, &(nn_plan_desc){.batch = rest, .mode = desc->mode});
     if (status != GP_OK && desc->mode == NN_TRAIN)
-      status = gp_fail_in(status, "the last batch of an epoch has %" PRId64 " of %" PRId64
-                          " samples (use --drop-last or another --batch-size)", rest, desc->batch);
+      status = gp_fail_in(status,
+                          "the last batch of an epoch has %" PRId64 " of %" PRId64
+                          " samples (use --drop-last or another --batch-size)",
+                          rest, desc->batch);
     GP_TRY(status);
   }
   if (plans->full == NULL && plans->rest == NULL)

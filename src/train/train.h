@@ -12,7 +12,6 @@ typedef struct train_result {
   int64_t best_epoch;                  /* 1-based; 0: none */
   double best_top1;
   char *checkpoint; /* path of the last checkpoint written, for resuming; NULL: none */
-  char *best_model; /* path of model_best; NULL: none */
 } train_result;
 
 void train_result_clear(train_result *result);
@@ -20,8 +19,7 @@ void train_result_clear(train_result *result);
 /* Trains (or, with config->evaluate, only tests) as the configuration says, resuming if it says so, and writes
  * config.ini, log.csv, log.jsonl, the curves, checkpoints and model_best.safetensors into config->out_dir.
  *
- * GP_ERROR_INTERRUPTED after a stop request (train/stop.h): result->checkpoint is where to resume, NULL if nothing had
- * been computed. Otherwise the errors of the parts; files written before stay. *result is valid in every case. */
+ * GP_ERROR_INTERRUPTED after a stop request (train/stop.h): result->checkpoint is where to resume. Otherwise the errors of the parts; files written before stay. *result is valid in every case. */
 GP_NODISCARD gp_status train_run(const train_config *config, const train_observer *observer, train_result *result);
 
 #endif

@@ -1,0 +1,92 @@
+#include "cli/cli.h"
+
+#include "base/status.h"
+#include "data/source.h"
+#include "models/models.h"
+#include "train/stop.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *cli_program_name = "gausspool";
+
+int cli_fail(gp_status status) {
+  fflush(stdout);
+  fprintf(stderr, "gausspool: %s\n", gp_last_error()[0] != '\0' ? gp_last_error() : gp_status_name(status));
+  if (status == GP_ERROR_INTERRUPTED && train_stop_requested() != 0) return 128 + train_stop_requested();
+  return CLI_FAILURE;
+}
+
+int cli_fail_usage(gp_status status) {
+  const int code = cli_fail(status);
+  return status == GP_ERROR_INVALID_ARGUMENT ? CLI_USAGE : code;
+}
+
+void cli_print_help(const cli_command *command, const option_table *table) {
+  printf("usage: gausspool %s [options]%s%s\n\n%s\n\n", command->name, command->arguments[0] != '\0' ? " " : "",
+         command->arguments, command->summary);
+  options_print_help(table, stdout);
+  if (command->notes != NULL) printf("\n%s", command->notes);
+}
+
+/* Levenshtein distance of short names, row by row. */
+static int distance(const char *a, const char *b) {
+  enum { LONGEST = 64 };
+  int row[LONGEST + 1];
+  const int length = (int)strlen(b);
+  if (length > LONGEST || strlen(a) > LONGEST) return LONGEST;
+  for (int j = 0; j <= length; ++j) row[j] = j;
+  for (int i = 1; a[i - 1] != '\0'; ++i) {
+    int diagonal = row[0];
+    row[0] = i;
+    for (int j = 1; j <= length; ++j) {
+      const int change = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      const int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+      row[j] = change < shorter ? change : shorter;
+    }
+  }
+  return row[length];
+}
+
+gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index)) {
+  char known[640] = "";
+  const char *nearest = NULL;
+  int least = 4; /* a nearest name further off than this would be no help */
+  for (int32_t i = 0; name_at(i) != NULL; ++i) {
+    const size_t used = strlen(known);
+    if (strcmp(text, name_at(i)) == 0) return GP_OK;
+    snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", name_at(i));
+    if (distance(text, name_at(i)) >= least) continue;
+    least = distance(text, name_at(i));
+    nearest = name_at(i);
+  }
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s: expected one of %s, found '%s'%s%s%s", option, known, text,
+                 nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+}
+
+gp_status cli_check_names(const char *arch, const char *pool, const char *dataset) {
+  gp_status status = GP_OK;
+  if (arch[0] != '\0') GP_TRY(cli_check_name("arch", arch, model_arch_name));
+  if (pool[0] != '\0') GP_TRY(cli_check_name("pool", pool, model_pool_name));
+  if (dataset[0] != '\0') GP_TRY(cli_check_name("dataset", dataset, data_set_name));
+cleanup:
+  return status;
+}
+
+const char *cli_number(int64_t value, char buffer[CLI_NUMBER_SIZE]) {
+  char digits[CLI_NUMBER_SIZE];
+  const int length = snprintf(digits, sizeof digits, "%" PRId64, value);
+  char *out = buffer;
+  for (int i = 0; i < length; ++i) {
+    *out++ = digits[i];
+    if (digits[i] != '-' && i + 1 < length && (length - i - 1) % 3 == 0) *out++ = ',';
+  }
+  *out = '\0';
+  return buffer;
+}
+
+void cli_print_scores(double loss, double top1, double top5) {
+  printf("loss %.4f\ntop-5 error %.2f %%\ntop-1 error %.2f %%\n", loss, top5, top1);
+}

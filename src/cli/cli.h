@@ -1,0 +1,48 @@
+/* What the commands share. A command gets its own arguments, without its name, and returns the exit status. */
+#ifndef GP_CLI_CLI_H
+#define GP_CLI_CLI_H
+
+#include "train/option.h"
+
+enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2 };
+
+typedef struct cli_command {
+  const char *name;
+  const char *arguments; /* what follows the options in the usage line; "" for none */
+  const char *summary;   /* one line for the list of commands */
+  int (*run)(const struct cli_command *command, int argc, char *const argv[]);
+  const char *notes; /* further lines for --help; NULL: none */
+} cli_command;
+
+int command_train(const cli_command *command, int argc, char *const argv[]);
+int command_test(const cli_command *command, int argc, char *const argv[]);
+int command_predict(const cli_command *command, int argc, char *const argv[]);
+int command_info(const cli_command *command, int argc, char *const argv[]);
+int command_bench(const cli_command *command, int argc, char *const argv[]);
+
+/* As typed: argv[0] of the program. */
+extern const char *cli_program_name;
+
+/* Prints the last failure as one line on stderr; gives the exit status for it. The second is for failures of reading
+ * arguments: an invalid argument is a usage error there. */
+int cli_fail(gp_status status);
+int cli_fail_usage(gp_status status);
+
+/* --help of a command. */
+void cli_print_help(const cli_command *command, const option_table *table);
+
+/* Checks that `text` is one of the names that name_at(0), name_at(1), … give up to NULL; otherwise
+ * GP_ERROR_INVALID_ARGUMENT listing them and the nearest. */
+GP_NODISCARD gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index));
+
+/* The same for the options --arch, --pool and --dataset; "" is good. */
+GP_NODISCARD gp_status cli_check_names(const char *arch, const char *pool, const char *dataset);
+
+/* "1,234,567" into the buffer; returns it. */
+enum { CLI_NUMBER_SIZE = 32 };
+const char *cli_number(int64_t value, char buffer[CLI_NUMBER_SIZE]);
+
+/* The three lines of a test's result; the last is "top-1 error N.NN %". */
+void cli_print_scores(double loss, double top1, double top5);
+
+#endif

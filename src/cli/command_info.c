@@ -1,0 +1,219 @@
+/* gausspool info */
+#include "base/status.h"
+#include "cli/cli.h"
+#include "data/source.h"
+#include "models/models.h"
+#include "train/model_file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct info_config {
+  char *arch, *pool, *dataset, *data;
+  int64_t classes, image_size, channels, batch;
+  bool list, help;
+} info_config;
+
+#define FIELD(name) .offset = offsetof(info_config, name)
+static const option_desc options[] = {
+    {.name = "arch",
+     FIELD(arch),
+     .type = OPTION_STRING,
+     .section = "net",
+     .metavar = "NAME",
+     .default_text = "resnet20",
+     .help = "net; --list names them"},
+    {.name = "pool",
+     FIELD(pool),
+     .type = OPTION_STRING,
+     .section = "net",
+     .metavar = "NAME",
+     .default_text = "gauss_CN",
+     .help = "pooling; --list names them"},
+    {.name = "classes",
+     FIELD(classes),
+     .type = OPTION_INT64,
+     .section = "net",
+     .metavar = "N",
+     .default_text = "10",
+     .min = 1,
+     .max = 1000000,
+     .help = "classes"},
+    {.name = "image-size",
+     FIELD(image_size),
+     .type = OPTION_INT64,
+     .section = "net",
+     .metavar = "PIXELS",
+     .default_text = "28",
+     .min = 1,
+     .max = 16384,
+     .help = "height and width of the images"},
+    {.name = "channels",
+     FIELD(channels),
+     .type = OPTION_INT64,
+     .section = "net",
+     .metavar = "N",
+     .default_text = "1",
+     .min = 1,
+     .max = 3,
+     .help = "channels of the images: 1 grey, 3 colour"},
+    {.name = "dataset",
+     FIELD(dataset),
+     .type = OPTION_STRING,
+     .section = "net",
+     .metavar = "NAME",
+     .help = "take classes, image size and channels from a data set"},
+    {.name = "data",
+     FIELD(data),
+     .type = OPTION_PATH,
+     .section = "net",
+     .metavar = "DIR",
+     .help = "its folder (default: where the data set's package puts it)"},
+    {.name = "batch",
+     FIELD(batch),
+     .type = OPTION_INT64,
+     .section = "net",
+     .metavar = "N",
+     .default_text = "1",
+     .min = 1,
+     .max = 1 << 20,
+     .help = "images at once, for the memory of a training step"},
+    {.name = "list", FIELD(list), .type = OPTION_BOOL, .section = "run", .help = "list nets, poolings and data sets"},
+    {.name = "help",
+     .short_name = 'h',
+     FIELD(help),
+     .type = OPTION_BOOL,
+     .section = "run",
+     .help = "print this and exit"},
+};
+static const option_table table = {options, sizeof options / sizeof *options};
+
+static void print_names(const char *heading, const char *(*name_at)(int32_t index)) {
+  printf("%-10s", heading);
+  for (int32_t i = 0; name_at(i) != NULL; ++i) printf(" %s", name_at(i));
+  putchar('\n');
+}
+
+static void print_list(void) {
+  print_names("nets:", model_arch_name);
+  print_names("poolings:", model_pool_name);
+  for (int32_t i = 0; data_set_name(i) != NULL; ++i)
+    printf("%-10s %s: %s\n", i == 0 ? "data sets:" : "", data_set_name(i), data_set_summary(i));
+}
+
+/* ---- The table ---- */
+
+static void shape_text(nn_shape shape, char *buffer, size_t size) {
+  snprintf(buffer, size, "%" PRId64 " x %" PRId64 " x %" PRId64, shape.channels, shape.height, shape.width);
+}
+
+static int name_width(const nn_net *net) {
+  int width = 5;
+  for (int32_t i = 0; i < nn_net_layer_count(net); ++i) {
+    const int length = (int)strlen(nn_net_layer(net, i).name);
+    if (length > width) width = length;
+  }
+  return width;
+}
+
+static const char *number_or_dash(int64_t value, char buffer[CLI_NUMBER_SIZE]) {
+  return value == 0 ? "-" : cli_number(value, buffer);
+}
+
+static void print_layers(const nn_net *net) {
+  const int width = name_width(net);
+  int64_t activations = 0;
+  char shape[64], parameters[CLI_NUMBER_SIZE], macs[CLI_NUMBER_SIZE], bytes[CLI_NUMBER_SIZE];
+  printf("%-*s  %-18s  %-17s  %12s  %15s  %14s\n", width, "layer", "operation", "output", "parameters", "multiply-adds",
+         "bytes/image");
+  for (int32_t i = 0; i < nn_net_layer_count(net); ++i) {
+    const nn_layer_info layer = nn_net_layer(net, i);
+    shape_text(layer.output, shape, sizeof shape);
+    activations += layer.activation_bytes;
+    printf("%-*s  %-18s  %-17s  %12s  %15s  %14s\n", width, layer.name[0] != '\0' ? layer.name : "-", layer.op, shape,
+           number_or_dash(layer.parameters, parameters), number_or_dash(layer.macs, macs),
+           number_or_dash(layer.activation_bytes, bytes));
+  }
+  printf("%-*s  %-18s  %-17s  %12s  %15s  %14s\n", width, "total", "", "",
+         cli_number(nn_net_parameter_count(net), parameters), cli_number(nn_net_macs(net), macs),
+         cli_number(activations, bytes));
+}
+
+static gp_status print_memory(nn_net *net, int64_t batch, nn_mode mode) {
+  nn_plan *plan = NULL;
+  gp_status status = nn_plan_create(&plan, net, &(nn_plan_desc){.batch = batch, .mode = mode});
+  if (status != GP_OK) return status;
+  printf("activations in %s, batch %" PRId64 ": %.2f MiB (%.2f MiB without reuse)\n",
+         mode == NN_TRAIN ? "training" : "inference", batch, (double)nn_plan_activation_bytes(plan) / (1 << 20),
+         (double)nn_plan_activation_bytes_without_reuse(plan) / (1 << 20));
+  nn_plan_destroy(&plan);
+  return GP_OK;
+}
+
+static gp_status describe(const info_config *config, model_info *info) {
+  gp_status status = GP_OK;
+  data_source *source = NULL;
+  snprintf(info->arch, sizeof info->arch, "%s", config->arch);
+  snprintf(info->pool, sizeof info->pool, "%s", config->pool);
+  info->classes = config->classes;
+  info->channels = config->channels;
+  info->height = info->width = config->image_size;
+  if (config->dataset[0] == '\0') goto cleanup;
+  GP_TRY(data_source_create(&source, &(data_source_desc){.dataset = config->dataset,
+                                                         .dir = config->data[0] != '\0' ? config->data : NULL,
+                                                         .split = DATA_TEST}));
+  const data_source_info *data = data_source_get_info(source);
+  info->classes = data->classes;
+  info->channels = data->channels;
+  if (data->height > 0) info->height = data->height;
+  if (data->width > 0) info->width = data->width;
+cleanup:
+  data_source_destroy(&source);
+  return status;
+}
+
+static gp_status print_info(const info_config *config) {
+  gp_status status = GP_OK;
+  model_info info = {0};
+  nn_net *net = NULL;
+  GP_TRY(describe(config, &info));
+  GP_TRY(model_net_create(&net, &info, &(model_net_desc){.batch = config->batch, .trainable = true}));
+  printf("%s, %s, %" PRId64 " classes, images of %" PRId64 " x %" PRId64 " x %" PRId64 "\n\n", info.arch, info.pool,
+         info.classes, info.channels, info.height, info.width);
+  print_layers(net);
+  printf("\nparameters: %.2f MiB\n", (double)nn_net_parameter_count(net) * 4 / (1 << 20));
+  GP_TRY(print_memory(net, config->batch, NN_INFER));
+  if (config->batch > 1) GP_TRY(print_memory(net, config->batch, NN_TRAIN));
+cleanup:
+  nn_net_destroy(&net);
+  model_info_clear(&info);
+  return status;
+}
+
+static gp_status read_arguments(info_config *config, int argc, char *const argv[]) {
+  gp_status status = GP_OK;
+  GP_TRY(options_init(&table, config));
+  GP_TRY(options_parse(&table, config, argc, argv, NULL, NULL));
+  GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));
+cleanup:
+  return status;
+}
+
+int command_info(const cli_command *command, int argc, char *const argv[]) {
+  info_config config = {0};
+  int code = CLI_OK;
+  gp_status status = read_arguments(&config, argc, argv);
+  if (status != GP_OK) {
+    code = cli_fail_usage(status);
+  } else if (config.help) {
+    cli_print_help(command, &table);
+  } else if (config.list) {
+    print_list();
+  } else {
+    status = print_info(&config);
+    if (status != GP_OK) code = cli_fail(status);
+  }
+  options_clear(&table, &config);
+  return code;
+}

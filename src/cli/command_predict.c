@@ -1,0 +1,263 @@
+/* gausspool predict */
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "base/status.h"
+#include "cli/apply.h"
+#include "cli/cli.h"
+#include "cli/samples.h"
+#include "data/decode.h"
+#include "data/resize.h"
+#include "train/npy.h"
+#include "train/plans.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { BATCH = 64, SHOWN = 5 };
+
+typedef struct predict_config {
+  char *model_file, *dataset, *data, *arch, *pool, *logits_out, *samples;
+  int64_t threads;
+  bool invert, help;
+} predict_config;
+
+#define FIELD(name) .offset = offsetof(predict_config, name)
+static const option_desc options[] = {
+    {.name = "model-file",
+     FIELD(model_file),
+     .type = OPTION_PATH,
+     .section = "model",
+     .metavar = "FILE",
+     .help = "trained model or checkpoint (.safetensors)"},
+    {.name = "arch",
+     FIELD(arch),
+     .type = OPTION_STRING,
+     .section = "model",
+     .metavar = "NAME",
+     .help = "net of a plain state dict, e.g. saved from PyTorch; other files name their own"},
+    {.name = "pool",
+     FIELD(pool),
+     .type = OPTION_STRING,
+     .section = "model",
+     .metavar = "NAME",
+     .help = "pooling of a plain state dict"},
+    {.name = "samples",
+     FIELD(samples),
+     .type = OPTION_LIST,
+     .section = "images",
+     .metavar = "I-J,K,…",
+     .help = "numbers of test images of the data set, instead of files, e.g. 0-9,17"},
+    {.name = "dataset",
+     FIELD(dataset),
+     .type = OPTION_STRING,
+     .section = "images",
+     .metavar = "NAME",
+     .help = "data set (default: the one the model was trained on)"},
+    {.name = "data",
+     FIELD(data),
+     .type = OPTION_PATH,
+     .section = "images",
+     .metavar = "DIR",
+     .help = "its folder (default: where the data set's package puts it)"},
+    {.name = "invert",
+     FIELD(invert),
+     .type = OPTION_BOOL,
+     .section = "images",
+     .help = "swap black and white of image files"},
+    {.name = "logits-out",
+     FIELD(logits_out),
+     .type = OPTION_PATH,
+     .section = "output",
+     .metavar = "FILE.npy",
+     .help = "write the raw scores as a NumPy array [images][classes]"},
+    {.name = "threads",
+     FIELD(threads),
+     .type = OPTION_INT64,
+     .section = "run",
+     .metavar = "N",
+     .default_text = "0",
+     .min = 0,
+     .max = 4096,
+     .help = "threads that compute; 0: as the machine has"},
+    {.name = "help",
+     .short_name = 'h',
+     FIELD(help),
+     .type = OPTION_BOOL,
+     .section = "run",
+     .help = "print this and exit"},
+};
+static const option_table table = {options, sizeof options / sizeof *options};
+
+/* Files, or sample numbers of the source: one of the two. */
+typedef struct inputs {
+  const char *const *files;
+  int64_t *samples;
+  int64_t count;
+} inputs;
+
+typedef struct predictor {
+  const predict_config *config;
+  cli_model model;
+  train_plans plans;
+  data_augmenter augmenter;
+  data_image raw, fitted;
+  float *images; /* [BATCH or less][c][h][w] */
+  float *logits; /* [count][classes] */
+} predictor;
+
+/* ---- Images ---- */
+
+static void invert(data_image *image) {
+  const size_t bytes = (size_t)image->height * (size_t)image->width * (size_t)image->channels;
+  for (size_t i = 0; i < bytes; ++i) image->pixels[i] = (uint8_t)(255 - image->pixels[i]);
+}
+
+static gp_status read_file(predictor *p, const char *path, float *dst) {
+  gp_status status = GP_OK;
+  const data_transform *transform = &p->augmenter.transform;
+  GP_TRY(data_decode_file(&p->raw, path, &(data_decode_desc){.channels = transform->channels}));
+  GP_TRY(data_fit(&p->fitted, &p->raw, transform->height, transform->width));
+  if (p->config->invert) invert(&p->fitted);
+  GP_TRY(data_augmenter_apply(&p->augmenter, &p->fitted, NULL, dst));
+cleanup:
+  return status;
+}
+
+static gp_status read_sample(predictor *p, int64_t index, float *dst) {
+  gp_status status = data_source_read(p->model.source, index, &p->raw);
+  return status == GP_OK ? data_augmenter_apply(&p->augmenter, &p->raw, NULL, dst) : status;
+}
+
+/* ---- Net ---- */
+
+static gp_status run_batch(predictor *p, const inputs *in, int64_t first, int64_t count) {
+  gp_status status = GP_OK;
+  const model_info *info = &p->model.info;
+  const int64_t pixels = info->channels * info->height * info->width;
+  nn_plan *plan = NULL;
+  for (int64_t i = 0; i < count; ++i) {
+    float *dst = p->images + i * pixels;
+    GP_TRY(in->files != NULL ? read_file(p, in->files[first + i], dst) : read_sample(p, in->samples[first + i], dst));
+  }
+  GP_TRY(train_plans_get(&p->plans, count, &plan));
+  GP_TRY(nn_plan_forward(plan, p->images, NULL, &(nn_step_desc){0}));
+  const float *logits = nn_plan_logits(plan);
+  for (int64_t i = 0; i < count * info->classes; ++i) p->logits[first * info->classes + i] = logits[i];
+cleanup:
+  return status;
+}
+
+static gp_status run_all(predictor *p, const inputs *in) {
+  gp_status status = GP_OK;
+  const model_info *info = &p->model.info;
+  const data_transform transform = cli_model_transform(&p->model);
+  const int64_t batch = in->count < BATCH ? in->count : BATCH;
+  GP_TRY(data_augmenter_init(&p->augmenter, &transform));
+  GP_TRY(GP_ALLOC(&p->images, (size_t)(batch * info->channels * info->height * info->width)));
+  GP_TRY(GP_ALLOC(&p->logits, (size_t)(in->count * info->classes)));
+  GP_TRY(train_plans_create(&p->plans, p->model.net,
+                            &(train_plans_desc){.mode = NN_INFER, .batch = batch, .samples = in->count}));
+  for (int64_t first = 0; first < in->count; first += batch)
+    GP_TRY(run_batch(p, in, first, in->count - first < batch ? in->count - first : batch));
+cleanup:
+  return status;
+}
+
+/* ---- Output ---- */
+
+/* The k-th best class after those already taken: ties go to the lower number. */
+static int64_t next_best(const float *logits, int64_t classes, const int64_t *taken, int64_t count) {
+  int64_t best = -1;
+  for (int64_t c = 0; c < classes; ++c) {
+    bool used = false;
+    for (int64_t t = 0; t < count; ++t) used = used || taken[t] == c;
+    if (!used && (best < 0 || logits[c] > logits[best])) best = c;
+  }
+  return best;
+}
+
+static void print_prediction(const predictor *p, const inputs *in, int64_t i) {
+  const model_info *info = &p->model.info;
+  const float *logits = p->logits + i * info->classes;
+  const int64_t shown = info->classes < SHOWN ? info->classes : SHOWN;
+  int64_t taken[SHOWN];
+  char name[DATA_NAME_SIZE], number[24];
+  double sum = 0;
+  for (int64_t k = 0; k < shown; ++k) taken[k] = next_best(logits, info->classes, taken, k);
+  for (int64_t c = 0; c < info->classes; ++c) sum += exp((double)(logits[c] - logits[taken[0]]));
+  if (in->files == NULL) data_source_name(p->model.source, in->samples[i], name, sizeof name);
+  printf("%s: ", in->files != NULL ? in->files[i] : name);
+  for (int64_t k = 0; k < shown; ++k)
+    printf("%s%s %.1f %%", k > 0 ? ", " : "", cli_class_name(info, taken[k], number),
+           100 * exp((double)(logits[taken[k]] - logits[taken[0]])) / sum);
+  if (in->files == NULL) {
+    const int32_t label = data_source_label(p->model.source, in->samples[i]);
+    printf(" (%s: %s)", label == taken[0] ? "right" : "wrong, it is", cli_class_name(info, label, number));
+  }
+  putchar('\n');
+}
+
+static gp_status predict(const predict_config *config, inputs *in) {
+  gp_status status = GP_OK;
+  predictor p = {.config = config};
+  if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
+  GP_TRY(cli_model_open(&p.model, &(cli_model_desc){.path = config->model_file,
+                                                    .arch = config->arch,
+                                                    .pool = config->pool,
+                                                    .dataset = config->dataset,
+                                                    .data = config->data,
+                                                    .open_source = in->files == NULL,
+                                                    .batch = BATCH}));
+  if (in->files == NULL)
+    GP_TRY(cli_samples_parse(config->samples, data_source_get_info(p.model.source)->count, &in->samples, &in->count));
+  GP_TRY(run_all(&p, in));
+  if (config->logits_out[0] != '\0')
+    GP_TRY(npy_write_float32(config->logits_out, p.logits, in->count, p.model.info.classes));
+  for (int64_t i = 0; i < in->count; ++i) print_prediction(&p, in, i);
+cleanup:
+  train_plans_clear(&p.plans);
+  cli_model_close(&p.model);
+  data_image_free(&p.raw);
+  data_image_free(&p.fitted);
+  gp_free(p.images);
+  gp_free(p.logits);
+  return status;
+}
+
+static gp_status read_arguments(predict_config *config, const char **files, int *count, int argc, char *const argv[]) {
+  gp_status status = GP_OK;
+  GP_TRY(options_init(&table, config));
+  GP_TRY(options_parse(&table, config, argc, argv, files, count));
+  if (config->help) goto cleanup;
+  if (config->model_file[0] == '\0')
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected --model-file FILE, found none"));
+  if ((*count > 0) == (config->samples[0] != '\0'))
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected image files or --samples, found %s",
+                   *count > 0 ? "both" : "neither"));
+  GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));
+cleanup:
+  return status;
+}
+
+int command_predict(const cli_command *command, int argc, char *const argv[]) {
+  predict_config config = {0};
+  inputs in = {0};
+  const char **files = NULL;
+  int count = 0, code = CLI_OK;
+  gp_status status = GP_ALLOC(&files, (size_t)argc + 1);
+  if (status == GP_OK) status = read_arguments(&config, files, &count, argc, argv);
+  if (status != GP_OK) {
+    code = cli_fail_usage(status);
+  } else if (config.help) {
+    cli_print_help(command, &table);
+  } else {
+    in.files = count > 0 ? files : NULL;
+    in.count = count;
+    status = predict(&config, &in);
+    if (status != GP_OK) code = cli_fail(status);
+  }
+  gp_free(in.samples);
+  gp_free(files);
+  options_clear(&table, &config);
+  return code;
+}

@@ -1,0 +1,91 @@
+/* gausspool: trains, tests and applies nets with Gaussian pooling. */
+#include "base/status.h"
+#include "cli/cli.h"
+#include "nn/nn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const cli_command commands[] = {
+    {.name = "train",
+     .arguments = "",
+     .run = command_train,
+     .summary = "Trains a net on a data set.",
+     .notes =
+         "Values come from the defaults, then the recipe, then the command line. Errors are printed in percent.\n"},
+    {.name = "test",
+     .arguments = "",
+     .run = command_test,
+     .summary = "Tests a trained net on a data set's test images.",
+     .notes = NULL},
+    {.name = "predict",
+     .arguments = "[IMAGE...]",
+     .run = command_predict,
+     .summary = "Labels pictures: PNG, JPEG, PGM or PPM files, or samples of a data set's test images.",
+     .notes = "A picture is scaled so that it covers the net's input, cut in the middle, and made grey or RGB as the\n"
+              "net needs it. Fashion-MNIST's images are white on black: --invert turns pictures that are not.\n"},
+    {.name = "info",
+     .arguments = "",
+     .run = command_info,
+     .summary = "Describes a net layer by layer: shapes, parameters, multiply-adds, memory.",
+     .notes = NULL},
+    {.name = "bench",
+     .arguments = "",
+     .run = command_bench,
+     .summary = "Measures speed: `gausspool bench net [options]`, training step and inference of a net on random data.",
+     .notes = NULL},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static const char *command_name(int32_t index) { return index < COMMANDS ? commands[index].name : NULL; }
+
+static void print_help(FILE *stream) {
+  fprintf(stream,
+          "usage: gausspool COMMAND [options]\n\n"
+          "Convolutional neural networks with Gaussian-based pooling (T. Kobayashi, NeurIPS 2019).\n\ncommands:\n");
+  for (int i = 0; i < COMMANDS; ++i) fprintf(stream, "  %-10s%s\n", commands[i].name, commands[i].summary);
+  fprintf(stream, "\n  gausspool COMMAND --help    options of a command\n  gausspool --version\n");
+}
+
+static int run(int argc, char *argv[]) {
+  if (argc < 2) {
+    (void)!gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a command, found none; gausspool --help lists them");
+    return cli_fail_usage(GP_ERROR_INVALID_ARGUMENT);
+  }
+  const char *name = argv[1];
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || (strcmp(name, "help") == 0 && argc == 2)) {
+    print_help(stdout);
+    return CLI_OK;
+  }
+  if (strcmp(name, "--version") == 0) {
+    printf("gausspool %s (%s)\n", gp_version(), nn_backend());
+    return CLI_OK;
+  }
+  static char help_option[] = "--help";
+  static char *const help_arguments[] = {help_option, NULL};
+  const bool help = strcmp(name, "help") == 0; /* help COMMAND */
+  if (help) name = argv[2];
+  gp_status status = cli_check_name("command", name, command_name);
+  if (status != GP_OK) return cli_fail_usage(status);
+  for (int i = 0; i < COMMANDS; ++i)
+    if (strcmp(name, commands[i].name) == 0)
+      return help ? commands[i].run(&commands[i], 1, help_arguments)
+                  : commands[i].run(&commands[i], argc - 2, argv + 2);
+  return CLI_USAGE;
+}
+
+int main(int argc, char *argv[]) {
+  /* A reader that goes away is a failing write, reported below, not a silent death in the middle of a training. */
+  signal(SIGPIPE, SIG_IGN);
+  if (argc > 0) cli_program_name = argv[0];
+  int code = run(argc, argv);
+  errno = 0;
+  if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK) {
+    fprintf(stderr, "gausspool: cannot write to standard output: %s\n",
+            errno != 0 ? strerror(errno) : "input/output error");
+    code = CLI_FAILURE;
+  }
+  return code;
+}

@@ -1,0 +1,149 @@
+#include "train/resume.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/atomic_file.h"
+#include "train/file.h"
+#include "train/pass.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static gp_status check_same_net(const model_file *file, const model_info *wanted) {
+  const model_info *found = model_file_info(file);
+  const char *path = model_file_path(file);
+  if (found->arch[0] == '\0') return GP_OK; /* a plain state dict: its tensors will tell */
+  if (strcmp(found->arch, wanted->arch) != 0 || strcmp(found->pool, wanted->pool) != 0)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s is of %s with %s, expected %s with %s: set --arch and --pool to its own", path, found->arch,
+                   found->pool, wanted->arch, wanted->pool);
+  if (found->classes != wanted->classes || found->channels != wanted->channels || found->height != wanted->height ||
+      found->width != wanted->width)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s is of %" PRId64 " classes and %" PRId64 "x%" PRId64 "x%" PRId64
+                   " images (%s), the data set has %" PRId64 " and %" PRId64 "x%" PRId64 "x%" PRId64,
+                   path, found->classes, found->channels, found->height, found->width, found->dataset, wanted->classes,
+                   wanted->channels, wanted->height, wanted->width);
+  return GP_OK;
+}
+
+/* Lists the options whose values differ, as "lr 0.05 (was 0.1), …". */
+static void list_changes(const train_config *now, const train_config *before, char *text, size_t size) {
+  text[0] = '\0';
+  for (size_t i = 0; i < train_option_table.count; ++i) {
+    const option_desc *option = &train_option_table.options[i];
+    char new_buffer[OPTION_TEXT_SIZE], old_buffer[OPTION_TEXT_SIZE];
+    if (option->flags & OPTION_RUN) continue;
+    const char *new_text = option_text(option, now, new_buffer), *old_text = option_text(option, before, old_buffer);
+    const size_t used = strlen(text);
+    if (strcmp(new_text, old_text) != 0)
+      snprintf(text + used, size - used, "%s%s %s (was %s)", used > 0 ? ", " : "", option->name, new_text, old_text);
+  }
+}
+
+/* What may change between two parts of a run is told; what would make other batches of the epoch's rest is refused. */
+static gp_status check_same_config(const model_file *file, const train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  train_config before = {0};
+  char changes[640];
+  GP_TRY(train_config_init(&before));
+  GP_TRY(checkpoint_apply_config(file, &before));
+  list_changes(config, &before, changes, sizeof changes);
+  const bool same_order = config->batch_size == before.batch_size && config->seed == before.seed &&
+                          config->drop_last == before.drop_last && strcmp(config->dataset, before.dataset) == 0;
+  if (!same_order && session->state.batch > 0)
+    GP_TRY(
+        gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                "%s is from the middle of an epoch, which can only go on with the same data set, seed, drop-last and "
+                "batch-size; changed: %s",
+                model_file_path(file), changes));
+  if (changes[0] != '\0') train_message(session->observer, "options changed since the checkpoint: %s", changes);
+cleanup:
+  train_config_clear(&before);
+  return status;
+}
+
+/* The best model so far stays with the run when it goes on in another folder. */
+static gp_status bring_best_model(const train_session *session, const char *checkpoint) {
+  gp_status status = GP_OK;
+  char *target = NULL, *source = NULL, *folder = NULL;
+  void *bytes = NULL;
+  size_t size = 0;
+  const char *slash = strrchr(checkpoint, '/');
+  GP_TRY(train_session_path(session, TRAIN_BEST_NAME, &target));
+  if (session->state.best_epoch == 0 || access(target, F_OK) == 0) goto cleanup;
+  GP_TRY(gp_strdup(&folder, checkpoint));
+  folder[slash == NULL ? 0 : slash - checkpoint + 1] = '\0';
+  GP_TRY(path_join(&source, folder, TRAIN_BEST_NAME));
+  if (access(source, R_OK) != 0) {
+    train_message(session->observer, "the best model so far (epoch %" PRId64 ") is not beside %s",
+                  session->state.best_epoch, checkpoint);
+    goto cleanup;
+  }
+  GP_TRY(file_read_whole(source, 0, &bytes, &size));
+  GP_TRY(atomic_file_replace(target, bytes, size));
+cleanup:
+  gp_free(target);
+  gp_free(source);
+  gp_free(folder);
+  gp_free(bytes);
+  return status;
+}
+
+static gp_status resume_training(train_session *session, const model_file *file) {
+  gp_status status = GP_OK;
+  train_state *state = &session->state;
+  GP_TRY(checkpoint_read_state(file, state));
+  GP_TRY(check_same_config(file, session));
+  if (state->batch > session->batches)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s is at batch %" PRId64 " of its epoch, an epoch of this data set has %" PRId64,
+                   model_file_path(file), state->batch, session->batches));
+  GP_TRY(model_file_load(file, session->net, true));
+  session->info.epoch = model_file_info(file)->epoch;
+  session->info.val_loss = model_file_info(file)->val_loss;
+  session->info.val_top1 = model_file_info(file)->val_top1;
+  session->info.val_top5 = model_file_info(file)->val_top5;
+  GP_TRY(bring_best_model(session, model_file_path(file)));
+  train_message(session->observer, "resumed from %s: %" PRId64 " epochs and %" PRId64 " of %" PRId64 " batches done",
+                model_file_path(file), state->epoch, state->batch, session->batches);
+cleanup:
+  return status;
+}
+
+static void apply_start_epoch(train_session *session) {
+  train_state *state = &session->state;
+  const int64_t epoch = session->config->start_epoch;
+  if (epoch < 0) return;
+  state->epoch = epoch;
+  state->batch = 0;
+  state->step = epoch * session->batches;
+  state->meter = (train_meter){0};
+  while (state->history_count > 0 && state->history[state->history_count - 1].epoch > epoch) state->history_count -= 1;
+}
+
+gp_status train_resume(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  char *path = NULL;
+  model_file *file = NULL;
+  if (config->resume[0] != '\0') {
+    GP_TRY(checkpoint_find(config->resume, &path));
+    GP_TRY(model_file_open(&file, path));
+    GP_TRY(check_same_net(file, &session->info));
+    if (config->evaluate)
+      GP_TRY(model_file_load(file, session->net, false));
+    else
+      GP_TRY(resume_training(session, file));
+  } else if (config->evaluate) {
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "--evaluate tests a trained model: give it by --resume FILE"));
+  }
+  apply_start_epoch(session);
+cleanup:
+  model_file_close(&file);
+  gp_free(path);
+  return status;
+}

@@ -1,0 +1,212 @@
+#include "train/session.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/atomic_file.h"
+#include "train/file.h"
+#include "train/pass.h"
+#include "train/resume.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+gp_status train_session_path(const train_session *session, const char *name, char **out) {
+  return path_join(out, session->config->out_dir, name);
+}
+
+/* ---- Folder ---- */
+
+/* Says so when results of an earlier run are about to be replaced. */
+static gp_status warn_of_earlier_run(const train_session *session) {
+  static const char *const names[] = {TRAIN_BEST_NAME, TRAIN_LAST_NAME, "checkpoint_epoch001.safetensors", "log.csv"};
+  gp_status status = GP_OK;
+  char *path = NULL;
+  for (size_t i = 0; i < sizeof names / sizeof *names; ++i) {
+    gp_free(path);
+    GP_TRY(train_session_path(session, names[i], &path));
+    if (access(path, F_OK) != 0) continue;
+    train_message(session->observer, "%s holds an earlier run; its files are overwritten (--resume continues it)",
+                  session->config->out_dir);
+    break;
+  }
+cleanup:
+  gp_free(path);
+  return status;
+}
+
+/* Tried early, so that an unwritable folder shows at once and not after the first epoch. */
+static gp_status prepare_folder(const train_session *session) {
+  gp_status status = GP_OK;
+  atomic_file *probe = NULL;
+  char *path = NULL;
+  GP_TRY(path_make_folder(session->config->out_dir));
+  GP_TRY(train_session_path(session, "config.ini", &path));
+  GP_TRY(atomic_file_create(&probe, path, 0));
+  if (session->config->resume[0] == '\0') GP_TRY(warn_of_earlier_run(session));
+cleanup:
+  atomic_file_destroy(&probe);
+  gp_free(path);
+  return status;
+}
+
+static gp_status write_config(const train_session *session) {
+  gp_status status = GP_OK;
+  char *path = NULL;
+  GP_TRY(train_session_path(session, "config.ini", &path));
+  GP_TRY(train_recipe_write(session->config, path));
+cleanup:
+  gp_free(path);
+  return status;
+}
+
+/* ---- Data ---- */
+
+/* The configured numbers, one for each channel, instead of the data set's own. */
+static gp_status override_channels(const char *option, const char *text, float *out, int64_t channels) {
+  double numbers[MODEL_MAX_CHANNELS];
+  size_t count = 0;
+  if (text[0] == '\0') return GP_OK;
+  gp_status status = train_parse_numbers(text, numbers, MODEL_MAX_CHANNELS, &count);
+  if (status == GP_OK && (int64_t)count != channels)
+    status = gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a number for each of %" PRId64 " channels, found \"%s\"",
+                     channels, text);
+  for (size_t c = 0; status == GP_OK && c < count; ++c) out[c] = (float)numbers[c];
+  return status == GP_OK ? status : gp_fail_in(status, "%s", option);
+}
+
+static gp_status describe_model(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  const data_source_info *data = data_source_get_info(session->train_source);
+  model_info *info = &session->info;
+  if (data->height == 0 || data->width == 0)
+    GP_TRY(gp_fail(GP_ERROR_UNSUPPORTED, "%s: images of different sizes cannot be trained on yet", data->dataset));
+  info->val_loss = info->val_top1 = info->val_top5 = NAN;
+  info->channels = data->channels;
+  info->height = data->height;
+  info->width = data->width;
+  for (int32_t c = 0; c < data->channels; ++c) {
+    info->mean[c] = data->mean[c];
+    info->std[c] = data->std[c];
+  }
+  GP_TRY(override_channels("mean", config->mean, info->mean, info->channels));
+  GP_TRY(override_channels("std", config->std, info->std, info->channels));
+  snprintf(info->dataset, sizeof info->dataset, "%s", config->dataset);
+  snprintf(info->arch, sizeof info->arch, "%s", config->arch);
+  snprintf(info->pool, sizeof info->pool, "%s", config->pool);
+  GP_TRY(model_info_set_classes(info, data->classes, data->class_names));
+cleanup:
+  return status;
+}
+
+static data_transform transform_of(const train_session *session, bool train) {
+  const model_info *info = &session->info;
+  const train_config *config = session->config;
+  data_transform transform = {
+      .channels = (int32_t)info->channels,
+      .height = (int32_t)info->height,
+      .width = (int32_t)info->width,
+      .train = train,
+      .padding = train ? (int32_t)config->crop_padding : 0,
+      .flip = train && config->flip ? 0.5f : 0.0f,
+  };
+  memcpy(transform.mean, info->mean, sizeof transform.mean);
+  memcpy(transform.std, info->std, sizeof transform.std);
+  return transform;
+}
+
+static int64_t test_batch_size(const train_config *config) {
+  return config->test_batch_size > 0 ? config->test_batch_size : config->batch_size;
+}
+
+static gp_status open_data(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  data_source_desc source = {.dataset = config->dataset, .dir = config->data[0] != '\0' ? config->data : NULL};
+  source.split = DATA_TRAIN;
+  GP_TRY(data_source_create(&session->train_source, &source));
+  source.split = DATA_TEST;
+  GP_TRY(data_source_create(&session->test_source, &source));
+  GP_TRY(describe_model(session));
+  GP_TRY(data_loader_create(&session->train_loader, &(data_loader_desc){.source = session->train_source,
+                                                                        .transform = transform_of(session, true),
+                                                                        .batch_size = config->batch_size,
+                                                                        .shuffle = true,
+                                                                        .drop_last = config->drop_last,
+                                                                        .seed = (uint64_t)config->seed,
+                                                                        .workers = (int32_t)config->workers}));
+  GP_TRY(data_loader_create(&session->test_loader, &(data_loader_desc){.source = session->test_source,
+                                                                       .transform = transform_of(session, false),
+                                                                       .batch_size = test_batch_size(config),
+                                                                       .workers = (int32_t)config->workers}));
+  session->batches = data_loader_batches(session->train_loader);
+cleanup:
+  return status;
+}
+
+/* ---- Net ---- */
+
+static gp_status build_net(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  GP_TRY(model_net_create(&session->net, &session->info,
+                          &(model_net_desc){.batch = config->batch_size,
+                                            .trainable = true,
+                                            .zero_init_residual = config->zero_init_residual,
+                                            .label_smoothing = config->label_smoothing}));
+  GP_TRY(nn_net_init(session->net, (uint64_t)config->seed));
+  GP_TRY(train_plans_create(&session->test_plans, session->net,
+                            &(train_plans_desc){.mode = NN_INFER,
+                                                .batch = test_batch_size(config),
+                                                .samples = data_source_get_info(session->test_source)->count}));
+  if (!config->evaluate)
+    GP_TRY(train_plans_create(&session->train_plans, session->net,
+                              &(train_plans_desc){.mode = NN_TRAIN,
+                                                  .batch = config->batch_size,
+                                                  .samples = data_source_get_info(session->train_source)->count,
+                                                  .drop_last = config->drop_last}));
+cleanup:
+  return status;
+}
+
+static gp_status open_report(train_session *session) {
+  const train_state *state = &session->state;
+  return train_report_create(&session->report, &(train_report_desc){.out_dir = session->config->out_dir,
+                                                                    .first_epoch = state->epoch,
+                                                                    .first_step = state->step,
+                                                                    .history = state->history,
+                                                                    .history_count = (size_t)state->history_count});
+}
+
+gp_status train_session_open(train_session *session, const train_config *config, const train_observer *observer) {
+  gp_status status = GP_OK;
+  *session = (train_session){.config = config, .observer = observer};
+  GP_TRY(train_config_check(config));
+  if (!config->evaluate) GP_TRY(prepare_folder(session));
+  GP_TRY(open_data(session));
+  GP_TRY(train_schedule_init(&session->schedule, config, session->batches));
+  GP_TRY(build_net(session));
+  GP_TRY(train_resume(session));
+  GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
+  if (config->evaluate) goto cleanup;
+  GP_TRY(write_config(session));
+  GP_TRY(open_report(session));
+cleanup:
+  return status;
+}
+
+void train_session_close(train_session *session) {
+  train_report_destroy(&session->report);
+  train_plans_clear(&session->train_plans);
+  train_plans_clear(&session->test_plans);
+  nn_net_destroy(&session->net);
+  data_loader_destroy(&session->train_loader);
+  data_loader_destroy(&session->test_loader);
+  data_source_destroy(&session->train_source);
+  data_source_destroy(&session->test_source);
+  model_info_clear(&session->info);
+  train_state_clear(&session->state);
+}

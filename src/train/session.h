@@ -1,0 +1,37 @@
+/* What a training run works with, opened and allocated before its first step. Private to the loop. */
+#ifndef GP_TRAIN_SESSION_H
+#define GP_TRAIN_SESSION_H
+
+#include "data/loader.h"
+#include "train/checkpoint.h"
+#include "train/plans.h"
+#include "train/report.h"
+#include "train/schedule.h"
+
+typedef struct train_session {
+  const train_config *config;
+  const train_observer *observer; /* may be NULL */
+  data_source *train_source, *test_source;
+  data_loader *train_loader, *test_loader;
+  nn_net *net;
+  train_plans train_plans, test_plans;
+  train_schedule schedule;
+  int64_t batches; /* of an epoch */
+  model_info info;
+  train_state state;
+  train_report *report; /* NULL with config->evaluate */
+} train_session;
+
+/* Builds everything the configuration names and resumes if it says so. On failure *session is still good for
+ * train_session_close(). */
+GP_NODISCARD gp_status train_session_open(train_session *session, const train_config *config,
+                                          const train_observer *observer);
+void train_session_close(train_session *session);
+
+/* out_dir/NAME, for gp_free(). */
+GP_NODISCARD gp_status train_session_path(const train_session *session, const char *name, char **out);
+
+#define TRAIN_BEST_NAME "model_best.safetensors"
+#define TRAIN_LAST_NAME "checkpoint_last.safetensors"
+
+#endif

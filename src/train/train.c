@@ -1,0 +1,265 @@
+#include "train/train.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/curves.h"
+#include "train/evaluate.h"
+#include "train/pass.h"
+#include "train/session.h"
+#include "train/sgd.h"
+#include "train/stop.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+void train_result_clear(train_result *result) {
+  gp_free(result->checkpoint);
+  *result = (train_result){0};
+}
+
+/* ---- Files ---- */
+
+static gp_status write_checkpoint(train_session *session, const char *name, train_result *result) {
+  gp_status status = GP_OK;
+  char *path = NULL;
+  GP_TRY(train_session_path(session, name, &path));
+  GP_TRY(checkpoint_write(path, session->net, &session->info, &session->state, session->config));
+  gp_free(result->checkpoint);
+  result->checkpoint = path;
+  path = NULL;
+cleanup:
+  gp_free(path);
+  return status;
+}
+
+static gp_status keep_best(const train_session *session, const train_epoch_row *row, train_result *result) {
+  gp_status status = GP_OK;
+  char *path = NULL;
+  if (result->best_epoch > 0 && !(row->val_top1 < result->best_top1)) return GP_OK;
+  GP_TRY(train_session_path(session, TRAIN_BEST_NAME, &path));
+  GP_TRY(model_file_write(path, session->net, &session->info));
+  result->best_epoch = row->epoch;
+  result->best_top1 = row->val_top1;
+cleanup:
+  gp_free(path);
+  return status;
+}
+
+/* Curves are a convenience: without gnuplot the run goes on, and says so. */
+static void draw_curves(const train_session *session) {
+  char title[4 * MODEL_NAME_SIZE];
+  size_t count = 0;
+  const train_epoch_row *rows = train_report_rows(session->report, &count);
+  snprintf(title, sizeof title, "%s, %s, %s", session->info.arch, session->info.pool, session->info.dataset);
+  gp_status status = train_curves_draw(&(train_curves_desc){.out_dir = session->config->out_dir,
+                                                            .pdf_filename = session->config->pdf_filename,
+                                                            .title = title,
+                                                            .rows = rows,
+                                                            .count = count});
+  if (status != GP_OK) train_message(session->observer, "no curves: %s", gp_last_error());
+}
+
+/* ---- Training ---- */
+
+static gp_status train_step(train_session *session, const data_batch *batch, double lr) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  train_state *state = &session->state;
+  nn_plan *plan = NULL;
+  GP_TRY(train_plans_get(&session->train_plans, batch->count, &plan));
+  GP_TRY(nn_plan_forward(plan, batch->images, batch->labels,
+                         &(nn_step_desc){.seed = (uint64_t)config->seed, .step = (uint32_t)state->step}));
+  const double loss = nn_plan_loss(plan);
+  if (!isfinite(loss))
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "the loss is %g at step %" PRId64 " (epoch %" PRId64 ", lr %g): the training has diverged; "
+                   "try a lower --lr or some --warmup-epochs",
+                   loss, state->step + 1, state->epoch + 1, lr));
+  train_meter_add(&state->meter, loss, nn_plan_logits(plan), batch->labels, batch->count, session->info.classes);
+  GP_TRY(nn_plan_backward(plan));
+  const nn_arenas arenas = nn_net_arenas(session->net);
+  sgd_step(
+      &arenas,
+      &(sgd_desc){
+          .lr = lr, .momentum = config->momentum, .weight_decay = config->weight_decay, .nesterov = config->nesterov});
+  state->batch += 1;
+  state->step += 1;
+cleanup:
+  return status;
+}
+
+static gp_status log_step(const train_session *session, const train_pass *pass) {
+  const train_config *config = session->config;
+  const train_progress *progress = &pass->progress;
+  if (config->print_freq == 0 || session->state.step % config->print_freq != 0) return GP_OK;
+  return train_report_step(session->report, &(train_step_row){.epoch = session->state.epoch + 1,
+                                                              .step = session->state.step,
+                                                              .lr = progress->lr,
+                                                              .loss = progress->loss,
+                                                              .top1 = progress->top1,
+                                                              .top5 = progress->top5,
+                                                              .images_per_second = progress->images_per_second});
+}
+
+static bool out_of_steps(const train_session *session) {
+  return session->config->max_steps > 0 && session->state.step >= session->config->max_steps;
+}
+
+/* The rest of the epoch's batches, or as many as --max-steps leaves. Stops by a signal between two steps. */
+static gp_status train_pass_run(train_session *session, train_pass *pass, train_result *result) {
+  gp_status status = GP_OK;
+  train_state *state = &session->state;
+  const int64_t every = session->config->checkpoint_every;
+  GP_TRY(data_loader_start(session->train_loader, state->epoch, state->batch));
+  train_pass_start(pass, session->observer,
+                   &(train_progress){.phase = TRAIN_PHASE_TRAIN,
+                                     .epoch = state->epoch,
+                                     .epochs = session->config->epochs,
+                                     .batch = state->batch,
+                                     .batches = session->batches});
+  while (!out_of_steps(session)) {
+    if (train_stop_requested() != 0) GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal"));
+    const data_batch *batch = NULL;
+    GP_TRY(data_loader_next(session->train_loader, &batch));
+    if (batch == NULL) break;
+    const double lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch);
+    GP_TRY(train_step(session, batch, lr));
+    train_pass_step(pass, batch->count, lr, &state->meter);
+    GP_TRY(log_step(session, pass));
+    if (every > 0 && state->step % every == 0) GP_TRY(write_checkpoint(session, TRAIN_LAST_NAME, result));
+  }
+  train_pass_end(pass);
+cleanup:
+  return status;
+}
+
+static gp_status test_pass_run(train_session *session, train_meter *meter, train_result *result) {
+  gp_status status =
+      train_evaluate(meter, &(train_evaluate_desc){.plans = &session->test_plans,
+                                                   .loader = session->test_loader,
+                                                   .classes = session->info.classes,
+                                                   .observer = session->observer,
+                                                   .epoch = session->state.epoch,
+                                                   .epochs = session->config->evaluate ? 0 : session->config->epochs});
+  if (status != GP_OK) return status;
+  result->val_loss = train_meter_loss(meter);
+  result->val_top1 = train_meter_top1(meter);
+  result->val_top5 = train_meter_top5(meter);
+  return GP_OK;
+}
+
+static double wait_seconds(const train_session *session) {
+  return data_loader_wait_seconds(session->train_loader) + data_loader_wait_seconds(session->test_loader);
+}
+
+/* An epoch, the validation included, as a row of the log. */
+static gp_status measure_epoch(train_session *session, train_epoch_row *row, train_result *result) {
+  gp_status status = GP_OK;
+  train_state *state = &session->state;
+  const double started = train_seconds(), waited = wait_seconds(session);
+  train_pass pass = {0};
+  train_meter test;
+  GP_TRY(train_pass_run(session, &pass, result));
+  GP_TRY(test_pass_run(session, &test, result));
+  *row = (train_epoch_row){
+      .epoch = state->epoch + 1,
+      .lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch - 1),
+      .train_loss = train_meter_loss(&state->meter),
+      .train_top1 = train_meter_top1(&state->meter),
+      .train_top5 = train_meter_top5(&state->meter),
+      .val_loss = result->val_loss,
+      .val_top1 = result->val_top1,
+      .val_top5 = result->val_top5,
+      .images_per_second = pass.progress.images_per_second,
+      .seconds = train_seconds() - started,
+      .wait_seconds = wait_seconds(session) - waited,
+  };
+  session->info.epoch = row->epoch;
+  session->info.val_loss = row->val_loss;
+  session->info.val_top1 = row->val_top1;
+  session->info.val_top5 = row->val_top5;
+cleanup:
+  return status;
+}
+
+static void move_to_next_epoch(train_state *state, const train_epoch_row *row, const train_result *result) {
+  state->history[state->history_count++] = *row;
+  state->best_epoch = result->best_epoch;
+  state->best_top1 = result->best_top1;
+  state->epoch += 1;
+  state->batch = 0;
+  state->meter = (train_meter){0};
+}
+
+/* The order of the files matters: a run that is killed between two of them resumes from the last checkpoint and makes
+ * the others again, so the checkpoint that says an epoch is done comes after what the epoch leaves behind. */
+static gp_status run_epoch(train_session *session, train_result *result) {
+  gp_status status = GP_OK;
+  train_state *state = &session->state;
+  train_epoch_row row;
+  char name[64] = TRAIN_LAST_NAME;
+  GP_TRY(measure_epoch(session, &row, result));
+  GP_TRY(train_report_epoch(session->report, &row));
+  if (session->observer != NULL && session->observer->epoch_end != NULL)
+    session->observer->epoch_end(session->observer->context, &row, session->config->epochs);
+  /* Cut short by --max-steps, the checkpoint stands inside the epoch, as if that had not been tested, and the best of
+   * the whole epochs stays: resumed, the run makes the files of one that was never cut. */
+  const bool whole = state->batch == session->batches;
+  if (whole || state->best_epoch == 0) GP_TRY(keep_best(session, &row, result));
+  if (whole) {
+    move_to_next_epoch(state, &row, result);
+    if (!session->config->save_last_checkpoint)
+      snprintf(name, sizeof name, "checkpoint_epoch%03" PRId64 ".safetensors", state->epoch);
+  }
+  GP_TRY(write_checkpoint(session, name, result));
+  draw_curves(session);
+cleanup:
+  return status;
+}
+
+/* ---- The run ---- */
+
+/* Before anything is trained, the results are the checkpoint's. */
+static void begin_result(const train_session *session, train_result *result) {
+  const train_state *state = &session->state;
+  result->best_epoch = state->best_epoch;
+  result->best_top1 = state->best_top1;
+  if (state->history_count == 0) return;
+  const train_epoch_row *last = &state->history[state->history_count - 1];
+  result->val_loss = last->val_loss;
+  result->val_top1 = last->val_top1;
+  result->val_top5 = last->val_top5;
+}
+
+static gp_status train_epochs(train_session *session, train_result *result) {
+  const int64_t epochs = session->config->epochs;
+  const train_state *state = &session->state;
+  gp_status status = GP_OK;
+  if (state->epoch >= epochs)
+    train_message(session->observer, "nothing left to train: %" PRId64 " of %" PRId64 " epochs are done", state->epoch,
+                  epochs);
+  /* Steps may have run out before the epoch they were in was tested. */
+  while (status == GP_OK && state->epoch < epochs && (!out_of_steps(session) || state->batch > 0)) {
+    status = run_epoch(session, result);
+    if (out_of_steps(session)) break;
+  }
+  if (status != GP_ERROR_INTERRUPTED) return status;
+  gp_status written = write_checkpoint(session, TRAIN_LAST_NAME, result);
+  return written == GP_OK ? gp_fail(status, "stopped by a signal after step %" PRId64, state->step) : written;
+}
+
+gp_status train_run(const train_config *config, const train_observer *observer, train_result *result) {
+  gp_status status = GP_OK;
+  train_session session = {0};
+  train_meter meter;
+  *result = (train_result){.val_loss = NAN, .val_top1 = NAN, .val_top5 = NAN};
+  GP_TRY(train_session_open(&session, config, observer));
+  begin_result(&session, result);
+  GP_TRY(config->evaluate ? test_pass_run(&session, &meter, result) : train_epochs(&session, result));
+cleanup:
+  result->epochs = session.state.epoch;
+  result->steps = session.state.step;
+  train_session_close(&session);
+  return status;
+}
