@@ -139,13 +139,18 @@ GP_INLINE void backward_position(struct backward_tile *work, gp_pool_body body, 
   if (real < work->tile.memory) clear_padding_lanes(work, direct, in, stretch, out);
 }
 
+/* Not inlined into each instance of the bodies: it is long, and made once for four columns. */
+static __attribute__((noinline)) void backward_draw(struct backward_tile *work, int64_t row) {
+  gp_columns_draw(&work->plan->desc, &work->run, row, work->drawn_group, true, &work->drawn);
+}
+
 GP_INLINE struct weight_lanes backward_weight(struct backward_tile *work, int64_t row, int64_t column, int64_t out) {
   const gp_run *run = &work->run;
   if (run->source == GP_SOURCE_MAP) return (struct weight_lanes){work->map + out, run->slope, run->draw};
   if (run->source != GP_SOURCE_DRAWN) return (struct weight_lanes){run->weight, run->slope, run->draw};
   if (column / 4 != work->drawn_group) {
     work->drawn_group = column / 4;
-    gp_columns_draw(&work->plan->desc, run, row, work->drawn_group, &work->drawn);
+    backward_draw(work, row);
   }
   const gp_columns *drawn = &work->drawn;
   return (struct weight_lanes){drawn->weight[column % 4], drawn->slope[column % 4], drawn->draw[column % 4]};

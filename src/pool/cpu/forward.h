@@ -43,6 +43,11 @@ GP_INLINE void forward_position(const struct forward_tile *work, gp_pool_body bo
   for (lane = real; lane < work->tile.memory; ++lane) y[lane] = 0.0f;
 }
 
+/* Not inlined into each instance of the bodies: it is long, and made once for four columns. */
+static __attribute__((noinline)) void forward_draw(struct forward_tile *work, int64_t row) {
+  gp_columns_draw(&work->plan->desc, &work->run, row, work->drawn_group, false, &work->drawn);
+}
+
 /* The weights of an output position, at the address of its first channel. */
 GP_INLINE const float *forward_weight(struct forward_tile *work, int64_t row, int64_t column, int64_t out) {
   switch (work->run.source) {
@@ -50,7 +55,7 @@ GP_INLINE const float *forward_weight(struct forward_tile *work, int64_t row, in
     case GP_SOURCE_DRAWN:
       if (column / 4 != work->drawn_group) {
         work->drawn_group = column / 4;
-        gp_columns_draw(&work->plan->desc, &work->run, row, work->drawn_group, &work->drawn);
+        forward_draw(work, row);
       }
       return work->drawn.weight[column % 4];
     default: return work->run.weight;

@@ -30,26 +30,32 @@ typedef struct gp_columns {
   float weight[4][GP_RUN_MAX], slope[4][GP_RUN_MAX], draw[4][GP_RUN_MAX];
 } gp_columns;
 
+/* Every second lane of the four words of a Philox state, in the low halves of 64-bit lanes; the high halves are not
+ * meant. A product of two words then is one instruction and needs no rearranging. */
+typedef struct gp_philox_half {
+  vu64 c0, c1, c2, c3;
+} gp_philox_half;
+
+GP_INLINE gp_philox_half gp_philox_round(gp_philox_half in, vu k0, vu k1) {
+  vu64 product0 = vu_multiply_even((vu)in.c0, 0xD2511F53u), product1 = vu_multiply_even((vu)in.c2, 0xCD9E8D57u);
+  return (gp_philox_half){(product1 >> 32) ^ in.c1 ^ (vu64)k0, product1, (product0 >> 32) ^ in.c3 ^ (vu64)k1, product0};
+}
+
 /* Philox4x32-10 (base/philox.h) on GP_LANES counters that differ in their first two words. */
-static inline void gp_philox_lanes(uint64_t key, vu c0, vu c1, uint32_t group, uint32_t offset,
-                                   uint32_t words[4][GP_LANES]) {
-  uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-  vu c2 = group - (vu){0}, c3 = offset - (vu){0};
+static inline void gp_philox_lanes(uint64_t key, vu c0, vu c1, uint32_t group, uint32_t offset, vu words[4]) {
+  vu k0 = (uint32_t)key - (vu){0}, k1 = (uint32_t)(key >> 32) - (vu){0};
+  vu64 c2 = (vu64)(group - (vu){0}), c3 = (vu64)(offset - (vu){0});
+  gp_philox_half even = {(vu64)c0, (vu64)c1, c2, c3}, odd = {(vu64)c0 >> 32, (vu64)c1 >> 32, c2, c3};
   for (int round = 0; round < 10; ++round) {
-    vu high0, low0, high1, low1;
-    vu_multiply(c0, 0xD2511F53u, &high0, &low0);
-    vu_multiply(c2, 0xCD9E8D57u, &high1, &low1);
-    c0 = high1 ^ c1 ^ k0;
-    c1 = low1;
-    c2 = high0 ^ c3 ^ k1;
-    c3 = low0;
+    even = gp_philox_round(even, k0, k1);
+    odd = gp_philox_round(odd, k0, k1);
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  memcpy(words[0], &c0, sizeof c0);
-  memcpy(words[1], &c1, sizeof c1);
-  memcpy(words[2], &c2, sizeof c2);
-  memcpy(words[3], &c3, sizeof c3);
+  words[0] = vu_interleave(even.c0, odd.c0);
+  words[1] = vu_interleave(even.c1, odd.c1);
+  words[2] = vu_interleave(even.c2, odd.c2);
+  words[3] = vu_interleave(even.c3, odd.c3);
 }
 
 /* gp_draw4 of GP_LANES channels: [column][lane]. */
@@ -58,32 +64,35 @@ static inline void gp_draw4_lanes(const gp_pool_desc *desc, const uint32_t *low,
   vu c0, c1;
   memcpy(&c0, low, sizeof c0);
   memcpy(&c1, high, sizeof c1);
+  vu blocks[4];
+  gp_philox_lanes(desc->seed, c0, c1 ^ (uint32_t)row, (uint32_t)group, desc->call_offset, blocks);
   uint32_t words[4][GP_LANES];
-  gp_philox_lanes(desc->seed, c0, c1 ^ (uint32_t)row, (uint32_t)group, desc->call_offset, words);
+  memcpy(words, blocks, sizeof words);
   for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[0][i], words[1][i], &draws[0][i], &draws[1][i]);
   for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[2][i], words[3][i], &draws[2][i], &draws[3][i]);
 }
 
 /* W and dW/da of GP_LANES channels. On local arrays, which nothing aliases: the compiler vectorises the loop. */
-static inline void gp_weight_lanes(const float *mu, const float *sigma, const float draws[GP_LANES], float *weight,
-                                   float *slope) {
+GP_INLINE void gp_weight_lanes(const float *mu, const float *sigma, const float draws[GP_LANES], float *weight,
+                               float *slope) {
   float a[GP_LANES], values[GP_LANES], slopes[GP_LANES];
   vf argument = vf_load(mu, GP_LANES) + vf_load(sigma, GP_LANES) * vf_load(draws, GP_LANES);
   vf_store(a, argument, GP_LANES);
   for (int i = 0; i < GP_LANES; ++i) gp_softplus(a[i], &values[i], &slopes[i]);
   memcpy(weight, values, sizeof values);
-  memcpy(slope, slopes, sizeof slopes);
+  if (slope != NULL) memcpy(slope, slopes, sizeof slopes);
 }
 
-/* Draws and weights of four columns of a row, for all the lanes of the run. */
-static void gp_columns_draw(const gp_pool_desc *desc, const gp_run *run, int64_t row, int64_t group, gp_columns *out) {
+/* Draws and weights of four columns of a row, for all the lanes of the run; slope and draw only if `derivatives`. */
+GP_INLINE void gp_columns_draw(const gp_pool_desc *desc, const gp_run *run, int64_t row, int64_t group,
+                               bool derivatives, gp_columns *out) {
   for (int first = 0; first < run->lanes; first += GP_LANES) {
     float draws[4][GP_LANES];
     gp_draw4_lanes(desc, run->low + first, run->high + first, row, group, draws);
     for (int column = 0; column < 4; ++column) {
-      memcpy(out->draw[column] + first, draws[column], sizeof draws[column]);
+      if (derivatives) memcpy(out->draw[column] + first, draws[column], sizeof draws[column]);
       gp_weight_lanes(run->mu + first, run->sigma + first, draws[column], out->weight[column] + first,
-                      out->slope[column] + first);
+                      derivatives ? out->slope[column] + first : NULL);
     }
   }
 }

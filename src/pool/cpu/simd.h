@@ -103,12 +103,7 @@ GP_INLINE vu64 vu_multiply_even(vu a, uint32_t constant) {
 #endif
 }
 
-/* High and low words of a·constant, lane by lane. */
-GP_INLINE void vu_multiply(vu a, uint32_t constant, vu *high, vu *low) {
-  vu64 even = vu_multiply_even(a, constant), odd = vu_multiply_even((vu)((vu64)a >> 32), constant);
-  const vu64 upper = ~(vu64){0} << 32;
-  *high = (vu)((even >> 32) | (odd & upper));
-  *low = (vu)((even & ~upper) | (odd << 32));
-}
+/* Lanes in their order from the low words of 64-bit lanes: even lanes from `even`, odd ones from `odd`. */
+GP_INLINE vu vu_interleave(vu64 even, vu64 odd) { return (vu)((even & 0xFFFFFFFFu) | (odd << 32)); }
 
 #endif

@@ -2,8 +2,8 @@
 
 /* Input floats of a tile: what leaves the second-level cache room for the output beside it. */
 enum { TILE_FLOATS = 1 << 16 };
-/* Tasks wanted at least, so that many threads have work. */
-enum { TASKS_WANTED = 64 };
+/* Tasks wanted at least, so that many threads have work; but none smaller than what pays for making its weights. */
+enum { TASKS_WANTED = 64, TILE_FLOATS_LEAST = 1 << 13 };
 /* Rows of a band at least, where windows overlap and each band computes its neighbour's last windows again. */
 enum { OVERLAPPING_ROWS = 6 };
 
@@ -19,6 +19,7 @@ gp_tiles gp_tiles_make(const gp_pool_plan *plan) {
   int64_t planes = desc->batch * tiles.runs;
   int64_t row_floats = desc->stride[0] * desc->width * tiles.run_lanes;
   int64_t rows = least(TILE_FLOATS / row_floats, planes * plan->out_height / TASKS_WANTED);
+  rows = most(rows, divide_up(TILE_FLOATS_LEAST, row_floats));
   rows = most(rows, desc->stride[0] < desc->kernel[0] ? OVERLAPPING_ROWS : 1);
   tiles.rows = least(rows, plan->out_height);
   tiles.bands = divide_up(plan->out_height, tiles.rows);

@@ -91,7 +91,13 @@ GP_INLINE gp_moments gp_window_moments(const float *x, gp_window window, int cou
   moments.free = ~clamped;
   moments.deviation = vf_sqrt(vf_select(clamped, vf_set(window.eps), variance));
   vi overflowed = ~(variance <= FLT_MAX);
-  if (__builtin_expect(vi_any(overflowed), false)) gp_rescue_moments(x, &window, count, overflowed, &moments);
+  if (__builtin_expect(vi_any(overflowed), false)) {
+    /* Through copies: what has its address taken does not stay in registers. */
+    gp_window shape = window;
+    gp_moments rescued = moments;
+    gp_rescue_moments(x, &shape, count, overflowed, &rescued);
+    moments = rescued;
+  }
   return moments;
 }
 
@@ -101,7 +107,10 @@ GP_INLINE vf gp_window_mean(const float *x, gp_window window, int count) {
     for (int64_t j = 0; j < window.columns; ++j) sum += vf_load(x + i * window.row + j * window.pixel, count);
   vf mean = sum * window.inverse;
   vi overflowed = gp_not_finite(mean);
-  if (__builtin_expect(vi_any(overflowed), false)) mean = gp_rescue_mean(x, &window, count, overflowed, mean);
+  if (__builtin_expect(vi_any(overflowed), false)) {
+    gp_window shape = window;
+    mean = gp_rescue_mean(x, &shape, count, overflowed, mean);
+  }
   return mean;
 }
 
