@@ -55,7 +55,7 @@ typedef struct nn_bindings {
   int64_t *batches_tracked;
   const nn_step_desc *step;
   const int32_t *const *labels; /* the current call's, or a pointer to NULL */
-  double *loss;
+  double *loss;                 /* 0 before each forward pass; the loss is added, a layer that meets NaN sets NaN */
 } nn_bindings;
 
 typedef struct nn_kernel nn_kernel;

@@ -72,7 +72,8 @@ static void run_block(const average *op, bool backward, int64_t task) {
   nn_blocking b = nn_blocking_of(&op->in);
   int64_t n = task / b.blocks, first = task % b.blocks * b.block, end = first + b.block;
   size_t floats = (size_t)(b.positions * b.block);
-  if (backward && !op->base.at.accumulate[0]) memset(op->base.at.grad_in[0] + (size_t)task * floats, 0, floats * sizeof(float));
+  if (backward && !op->base.at.accumulate[0])
+    memset(op->base.at.grad_in[0] + (size_t)task * floats, 0, floats * sizeof(float));
   if (end > op->in.shape.channels) end = op->in.shape.channels;
   for (; first < end; first += LANES) run_channels(op, backward, n, first, end - first < LANES ? end - first : LANES);
 }

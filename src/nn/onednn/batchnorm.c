@@ -1,5 +1,7 @@
 /* Batch normalisation by oneDNN, ReLU fused. In training the batch's mean and variance are kept for the backward
  * pass and move the running ones: running = (1 - momentum)·running + momentum·batch, the variance unbiased. */
+#include <math.h>
+
 #include "base/memory.h"
 #include "base/status.h"
 #include "nn/onednn/primitive.h"
@@ -21,6 +23,8 @@ static gp_status bn_forward(nn_kernel *k) {
   const float *mean = k->at.saved, *variance = (const float *)((const char *)k->at.saved + bn->variance_offset);
   float *running_mean = k->at.value[NN_RUNNING_MEAN], *running_var = k->at.value[NN_RUNNING_VAR];
   for (int64_t c = 0; c < bn->channels; ++c) {
+    /* The fused ReLU turns NaN into 0, which would hide that a net has diverged: the loss tells instead. */
+    if (!isfinite(mean[c]) || !isfinite(variance[c])) *k->at.loss = NAN;
     running_mean[c] = (1 - bn->momentum) * running_mean[c] + bn->momentum * mean[c];
     running_var[c] = (1 - bn->momentum) * running_var[c] + bn->momentum * (variance[c] * bn->unbias);
   }

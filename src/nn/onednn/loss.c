@@ -39,7 +39,7 @@ static gp_status forward(nn_kernel *k) {
   gp_parallel_for(op->batch, 0, forward_sample, op);
   double sum = 0;
   for (int64_t n = 0; n < op->batch; ++n) sum += losses(op)[n];
-  *k->at.loss = sum / (double)op->batch;
+  *k->at.loss += sum / (double)op->batch; /* starts at 0, or NaN where a layer has seen the net diverge */
   return GP_OK;
 }
 

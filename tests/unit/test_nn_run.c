@@ -1,0 +1,326 @@
+/* Running plans: gradients against finite differences for every op, determinism, sharing of the arena, no allocation.
+ * (Values and gradients against PyTorch are compared in tests/parity.) */
+#include <malloc.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/philox.h"
+#include "nn/nn.h"
+
+enum { BATCH = 6, CHANNELS = 3, SIDE = 10, CLASSES = 5, PIXELS = CHANNELS * SIDE * SIDE };
+
+typedef nn_ref (*body_fn)(nn_graph *g, nn_ref x);
+
+static nn_ref conv(nn_graph *g, nn_ref x, const char *name, int64_t out, int32_t kernel, int32_t stride) {
+  return nn_conv(g, x,
+                 &(nn_conv_desc){.name = name, .out = out, .kernel = kernel, .stride = stride, .padding = kernel / 2});
+}
+
+static nn_ref norm(nn_graph *g, nn_ref x, const char *name) {
+  return nn_batch_norm(g, x, &(nn_batch_norm_desc){.name = name});
+}
+
+/* ---- Bodies: each from the image to a map, together with every op and way of sharing gradients ---- */
+
+static nn_ref plain_body(nn_graph *g, nn_ref x) {
+  x = nn_relu(g, norm(g, conv(g, x, "c1", 16, 3, 1), "n1"));
+  x = nn_conv(g, x, &(nn_conv_desc){.name = "c2", .out = 32, .kernel = 3, .dilation = 2, .groups = 2, .bias = true});
+  return nn_sigmoid(g, x);
+}
+
+/* Odd channel counts: padding lanes of blocked layouts; a ReLU of its own, read twice. */
+static nn_ref odd_body(nn_graph *g, nn_ref x) {
+  x = nn_relu(g, conv(g, x, "c1", 13, 3, 2));
+  return nn_add(g, norm(g, conv(g, x, "c2", 13, 1, 1), "n2"), x);
+}
+
+/* Residual chains: gradients shared, then added to; a tensor read three times. */
+static nn_ref residual_body(nn_graph *g, nn_ref x) {
+  x = nn_relu(g, norm(g, conv(g, x, "c0", 16, 3, 1), "n0"));
+  for (int i = 0; i < 2; ++i) {
+    nn_push_scope(g, "block%d", i);
+    nn_ref y = norm(g, conv(g, nn_relu(g, norm(g, conv(g, x, "c1", 16, 3, 1), "n1")), "c2", 16, 3, 1), "n2");
+    x = nn_relu(g, nn_add(g, y, x));
+    nn_pop_scope(g);
+  }
+  nn_ref twice = nn_add(g, x, x);
+  return nn_add(g, twice, conv(g, x, "c3", 16, 1, 1));
+}
+
+static nn_ref dense_body(nn_graph *g, nn_ref x) {
+  nn_ref a = nn_relu(g, conv(g, x, "c0", 16, 3, 1)), b = conv(g, a, "c1", 32, 3, 1);
+  nn_ref joined = nn_concat(g, (nn_ref[]){a, b, a}, 3);
+  return nn_relu(g, norm(g, conv(g, joined, "c2", 16, 1, 1), "n2"));
+}
+
+static nn_ref gaussian(nn_graph *g, nn_ref x, gp_stochasticity stochasticity, int32_t kernel, int32_t padding) {
+  nn_ref z = nn_global_avg_pool(g, x);
+  int64_t channels = nn_shape_of(g, x).channels;
+  z = nn_relu(g, norm(g, nn_linear(g, z, &(nn_linear_desc){.name = "hidden", .out = 8, .conv_shape = true}), "hn"));
+  nn_ref mu = norm(g, nn_linear(g, z, &(nn_linear_desc){.name = "mu", .out = channels, .conv_shape = true}), "mn");
+  nn_ref sigma = nn_linear(g, z, &(nn_linear_desc){.name = "sigma", .out = channels, .conv_shape = true});
+  return nn_pool(g, x,
+                 &(nn_pool_desc){.name = "pool",
+                                 .kind = GP_POOL_ISP_GAUSSIAN,
+                                 .kernel = kernel,
+                                 .stride = 2,
+                                 .padding = padding,
+                                 .stochasticity = stochasticity,
+                                 .mu = mu,
+                                 .sigma = nn_sigmoid(g, norm(g, sigma, "sn"))});
+}
+
+static nn_ref gauss_cn_body(nn_graph *g, nn_ref x) {
+  return gaussian(g, nn_relu(g, norm(g, conv(g, x, "c1", 16, 3, 1), "n1")), GP_STOCHASTIC_CN, 2, 0);
+}
+
+static nn_ref gauss_hwcn_body(nn_graph *g, nn_ref x) {
+  return gaussian(g, nn_relu(g, norm(g, conv(g, x, "c1", 16, 3, 1), "n1")), GP_STOCHASTIC_HWCN, 3, 1);
+}
+
+static nn_ref weighted_body(nn_graph *g, nn_ref x) {
+  x = norm(g, conv(g, x, "c1", 16, 3, 1), "n1");
+  nn_ref weight = nn_linear(g, nn_global_avg_pool(g, x), &(nn_linear_desc){.name = "w", .out = 16});
+  return nn_pool(g, x, &(nn_pool_desc){.kind = GP_POOL_WEIGHTED, .kernel = 3, .padding = 1, .weight = weight});
+}
+
+static nn_ref extrema_body(nn_graph *g, nn_ref x) {
+  x = conv(g, x, "c1", 16, 3, 1);
+  nn_ref most = nn_pool(g, x, &(nn_pool_desc){.kind = GP_POOL_MAX, .kernel = 3, .stride = 2, .padding = 1});
+  nn_ref mean = nn_pool(g, x, &(nn_pool_desc){.kind = GP_POOL_AVERAGE, .kernel = 2});
+  return nn_adaptive_avg_pool(g, nn_add(g, most, mean), 3, 2);
+}
+
+static nn_ref dropout_body(nn_graph *g, nn_ref x) {
+  x = nn_dropout(g, norm(g, conv(g, x, "c1", 13, 3, 2), "n1"), 0.3);
+  return nn_dropout(g, nn_global_avg_pool(g, x), 0.5);
+}
+
+/* ---- Rig ---- */
+
+typedef struct rig {
+  nn_net *net;
+  nn_plan *plan;
+  float images[BATCH * PIXELS];
+  int32_t labels[BATCH];
+} rig;
+
+static float uniform(uint64_t key, uint64_t i) {
+  return 2 * gp_unit_float(gp_philox(key, (uint32_t)(i / 4), 0, 0, 0).word[i % 4]) - 1;
+}
+
+static void set_up(rig *r, body_fn body, nn_mode mode, double smoothing) {
+  nn_graph *g = NULL;
+  memset(r, 0, sizeof *r);
+  assert_int_equal(nn_graph_create(&g), GP_OK);
+  nn_ref x = body(g, nn_input(g, CHANNELS, SIDE, SIDE));
+  x = nn_linear(g, x, &(nn_linear_desc){.name = "fc", .out = CLASSES});
+  nn_cross_entropy(g, x, &(nn_cross_entropy_desc){.label_smoothing = smoothing});
+  if (nn_net_create(&r->net, &g, &(nn_net_desc){.batch = BATCH, .trainable = true}) != GP_OK)
+    fail_msg("%s", gp_last_error());
+  assert_int_equal(nn_net_init(r->net, 3), GP_OK);
+  if (nn_plan_create(&r->plan, r->net, &(nn_plan_desc){.batch = BATCH, .mode = mode}) != GP_OK)
+    fail_msg("%s", gp_last_error());
+  for (uint64_t i = 0; i < BATCH * PIXELS; ++i) r->images[i] = uniform(11, i);
+  for (int32_t n = 0; n < BATCH; ++n) r->labels[n] = (2 * n + 1) % CLASSES;
+}
+
+static void tear_down(rig *r) {
+  nn_plan_destroy(&r->plan);
+  nn_net_destroy(&r->net);
+}
+
+static double loss_of(rig *r, uint32_t step) {
+  if (nn_plan_forward(r->plan, r->images, r->labels, &(nn_step_desc){.seed = 5, .step = step}) != GP_OK)
+    fail_msg("%s", gp_last_error());
+  return nn_plan_loss(r->plan);
+}
+
+/* Loss with one tensor of the state moved by `distance` along its direction. */
+static double moved_loss(rig *r, int32_t tensor, const float *value, uint64_t key, double distance) {
+  nn_state_info info = nn_net_state(r->net, tensor);
+  float *moved = malloc((size_t)info.elements * sizeof(float));
+  assert_non_null(moved);
+  for (int64_t e = 0; e < info.elements; ++e) moved[e] = value[e] + (float)(distance * uniform(key, (uint64_t)e));
+  assert_int_equal(nn_net_state_write(r->net, tensor, NN_VALUE, moved), GP_OK);
+  double loss = loss_of(r, 0);
+  assert_int_equal(nn_net_state_write(r->net, tensor, NN_VALUE, value), GP_OK);
+  free(moved);
+  return loss;
+}
+
+/* Slope of the loss along a random direction of each parameter, against gradient·direction. ReLU and max have kinks,
+ * float32 rounds: several distances, the best counts. */
+static void check_parameter(rig *r, const char *name, int32_t tensor) {
+  nn_state_info info = nn_net_state(r->net, tensor);
+  size_t bytes = (size_t)info.elements * sizeof(float);
+  float *value = malloc(bytes), *gradient = malloc(bytes);
+  assert_true(value != NULL && gradient != NULL);
+  assert_int_equal(nn_net_state_read(r->net, tensor, NN_VALUE, value), GP_OK);
+  assert_int_equal(nn_net_state_read(r->net, tensor, NN_GRADIENT, gradient), GP_OK);
+  double expected = 0, norm_squared = 0, best = INFINITY, found = 0;
+  uint64_t key = (uint64_t)tensor + 100;
+  for (int64_t e = 0; e < info.elements; ++e) {
+    expected += gradient[e] * (double)uniform(key, (uint64_t)e);
+    norm_squared += gradient[e] * (double)gradient[e];
+  }
+  for (double distance = 1e-2; distance > 1e-5; distance /= 5) {
+    double slope =
+        (moved_loss(r, tensor, value, key, distance) - moved_loss(r, tensor, value, key, -distance)) / (2 * distance);
+    if (fabs(slope - expected) < best) {
+      best = fabs(slope - expected);
+      found = slope;
+    }
+  }
+  if (!(best <= 2e-2 * (fabs(expected) + sqrt(norm_squared)) + 2e-4))
+    fail_msg("%s: gradient of %s along its direction is %g, finite differences give %g", name, info.name, expected,
+             found);
+  free(value);
+  free(gradient);
+}
+
+static void check_gradients(const char *name, body_fn body, double smoothing) {
+  rig r;
+  set_up(&r, body, NN_TRAIN, smoothing);
+  loss_of(&r, 0);
+  assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+  for (int32_t i = 0; i < nn_net_state_count(r.net); ++i)
+    if (nn_net_state(r.net, i).is_parameter) check_parameter(&r, name, i);
+  tear_down(&r);
+}
+
+static void gradients_agree_with_finite_differences(void **state) {
+  (void)state;
+  check_gradients("plain", plain_body, 0);
+  check_gradients("odd channels", odd_body, 0);
+  check_gradients("residual", residual_body, 0);
+  check_gradients("dense", dense_body, 0.1);
+  check_gradients("gauss_CN", gauss_cn_body, 0);
+  check_gradients("gauss_HWCN", gauss_hwcn_body, 0);
+  check_gradients("weighted", weighted_body, 0);
+  check_gradients("extrema", extrema_body, 0.2);
+  check_gradients("dropout", dropout_body, 0);
+}
+
+/* ---- Behaviour ---- */
+
+static void steps_repeat_bit_for_bit(void **state) {
+  (void)state;
+  rig r;
+  set_up(&r, gauss_hwcn_body, NN_TRAIN, 0);
+  nn_arenas arenas = nn_net_arenas(r.net);
+  double loss = loss_of(&r, 3);
+  assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+  float *first = malloc(arenas.count * sizeof(float));
+  assert_non_null(first);
+  memcpy(first, arenas.gradient, arenas.count * sizeof(float));
+  memset(arenas.gradient, 0xFF, arenas.count * sizeof(float)); /* poison, alignment gaps aside */
+  assert_true(loss_of(&r, 3) == loss);
+  assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+  for (int32_t i = 0; i < nn_net_state_count(r.net); ++i) {
+    nn_state_info info = nn_net_state(r.net, i);
+    if (!info.is_parameter) continue;
+    float again[8192];
+    assert_true(info.elements <= 8192);
+    assert_int_equal(nn_net_state_read(r.net, i, NN_GRADIENT, again), GP_OK);
+    float *kept = malloc(arenas.count * sizeof(float));
+    assert_non_null(kept);
+    memcpy(kept, arenas.gradient, arenas.count * sizeof(float));
+    memcpy(arenas.gradient, first, arenas.count * sizeof(float));
+    float before[8192];
+    assert_int_equal(nn_net_state_read(r.net, i, NN_GRADIENT, before), GP_OK);
+    memcpy(arenas.gradient, kept, arenas.count * sizeof(float));
+    free(kept);
+    if (memcmp(before, again, (size_t)info.elements * sizeof(float)) != 0) fail_msg("%s differs", info.name);
+  }
+  assert_true(loss_of(&r, 4) != loss); /* another step draws anew */
+  free(first);
+  tear_down(&r);
+}
+
+static void a_growing_arena_moves_under_older_plans(void **state) {
+  (void)state;
+  rig r;
+  set_up(&r, residual_body, NN_INFER, 0);
+  double loss = loss_of(&r, 0);
+  nn_plan *larger = NULL;
+  assert_int_equal(nn_plan_create(&larger, r.net, &(nn_plan_desc){.batch = 16 * BATCH, .mode = NN_TRAIN}), GP_OK);
+  assert_true(nn_plan_activation_bytes(larger) > nn_plan_activation_bytes(r.plan));
+  assert_true(nn_plan_activation_bytes(larger) < nn_plan_activation_bytes_without_reuse(larger));
+  assert_true(loss_of(&r, 0) == loss);
+  nn_plan_destroy(&larger);
+  assert_true(loss_of(&r, 0) == loss);
+  tear_down(&r);
+}
+
+static void a_step_allocates_nothing(void **state) {
+  (void)state;
+  rig r;
+  set_up(&r, gauss_cn_body, NN_TRAIN, 0);
+  for (uint32_t step = 0; step < 3; ++step) { /* the library below fills its own caches */
+    loss_of(&r, step);
+    assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+  }
+  uint64_t allocations = gp_alloc_count();
+  size_t in_use = mallinfo2().uordblks;
+  for (uint32_t step = 3; step < 40; ++step) {
+    loss_of(&r, step);
+    assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+  }
+  assert_int_equal(gp_alloc_count(), allocations);
+  assert_int_equal(mallinfo2().uordblks, in_use);
+  tear_down(&r);
+}
+
+static void running_statistics_follow_the_batches(void **state) {
+  (void)state;
+  rig r;
+  set_up(&r, plain_body, NN_TRAIN, 0);
+  float mean[16], var[16], again_mean[16], again_var[16];
+  int64_t tracked;
+  int32_t first = -1;
+  for (int32_t i = 0; i < nn_net_state_count(r.net); ++i)
+    if (strcmp(nn_net_state(r.net, i).name, "n1.running_mean") == 0) first = i;
+  assert_true(first >= 0);
+  loss_of(&r, 0);
+  assert_int_equal(nn_net_state_read(r.net, first, NN_VALUE, mean), GP_OK);
+  assert_int_equal(nn_net_state_read(r.net, first + 1, NN_VALUE, var), GP_OK);
+  loss_of(&r, 1);
+  assert_int_equal(nn_net_state_read(r.net, first, NN_VALUE, again_mean), GP_OK);
+  assert_int_equal(nn_net_state_read(r.net, first + 1, NN_VALUE, again_var), GP_OK);
+  assert_int_equal(nn_net_state_read(r.net, first + 2, NN_VALUE, &tracked), GP_OK);
+  assert_int_equal(tracked, 2);
+  /* After k batches with statistic s: start·0.9^k + s·(1 - 0.9^k). */
+  for (int c = 0; c < 16; ++c) {
+    assert_true(fabs(again_mean[c] - 1.9 * mean[c]) < 1e-5);
+    assert_true(fabs(again_var[c] - (0.9 * var[c] + 0.1 * (var[c] - 0.9) / 0.1)) < 1e-5);
+  }
+  tear_down(&r);
+}
+
+static void nan_in_training_reaches_the_loss(void **state) {
+  (void)state;
+  rig r;
+  set_up(&r, residual_body, NN_TRAIN, 0);
+  assert_true(isfinite(loss_of(&r, 0)));
+  r.images[PIXELS / 2] = NAN;
+  assert_true(isnan(loss_of(&r, 1)));
+  tear_down(&r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(gradients_agree_with_finite_differences), cmocka_unit_test(steps_repeat_bit_for_bit),
+      cmocka_unit_test(a_growing_arena_moves_under_older_plans), cmocka_unit_test(a_step_allocates_nothing),
+      cmocka_unit_test(running_statistics_follow_the_batches),   cmocka_unit_test(nan_in_training_reaches_the_loss),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
