@@ -119,12 +119,13 @@ class BasicBlock(nn.Module):
         self.downsample = None
         if stride != 1 or inner != outer:
             self.downsample = nn.Sequential(nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
         self.pooling = make_pool(pool, outer) if halves and pool != "skip" else None
 
     def forward(self, x):
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)) + shortcut)
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.relu2(self.bn2(self.conv2(y)) + shortcut)
         return y if self.pooling is None else self.pooling(y)
 
 
@@ -136,6 +137,7 @@ class CifarResNet(nn.Module):
             raise ValueError(f"depth {depth} is not 6n + 2")
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
         self.layer1 = self._stage(blocks, 16, 16, None)
         self.layer2 = self._stage(blocks, 16, 32, pool)
         self.layer3 = self._stage(blocks, 32, 64, pool)
@@ -149,7 +151,7 @@ class CifarResNet(nn.Module):
         return nn.Sequential(BasicBlock(inner, outer, pool), *(BasicBlock(outer, outer) for _ in range(blocks - 1)))
 
     def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(x.mean((2, 3)))
 

@@ -1,4 +1,5 @@
 """Whole nets against PyTorch: the same weights, images, labels and draws; logits, loss, gradients, ten steps of SGD."""
+import copy
 import subprocess
 import zlib
 from types import SimpleNamespace
@@ -17,12 +18,13 @@ PROGRAM = BUILD / "tests" / "parity" / "parity_net"
 SEED, STEPS = 11, 10
 POOLS = ["skip", "max", "avg", "gauss_CN", "gauss_HWCN"]
 LOGITS, GRADIENTS, LOSSES = 1e-4, 1e-3, 1e-3  # relative
+MARGIN = 4e-6  # the forward passes' rounding, some times over
 
 pytestmark = pytest.mark.skipif(not PROGRAM.is_file(), reason=f"no {PROGRAM}: cmake --build --preset release")
 
 CASES = [dict(arch="resnet8", pool=pool) for pool in POOLS] + [
-    dict(arch="resnet20", pool="gauss_CN"),
-    dict(arch="resnet8", pool="gauss_HWCN", image=(3, 30, 26), classes=7, batch=5),
+    dict(arch="resnet20", pool="gauss_CN", image=(1, 12, 12)),
+    dict(arch="resnet8", pool="gauss_HWCN", image=(3, 18, 14), classes=7, batch=13),
     dict(arch="resnet8", pool="gauss_CN", label_smoothing=0.1, nesterov=True, weight_decay=0.01),
 ]
 
@@ -31,10 +33,46 @@ def case_name(case):
     return "-".join(str(value) for value in case.values())
 
 
+def least_margin(net, images):
+    """How near any ReLU comes to its corner, and the two largest elements of any maximum to each other."""
+    margins = []
+
+    def at_relu(module, inputs):
+        margins.append(inputs[0].abs().min().item())
+
+    def at_max(module, inputs):
+        windows = reference.Windows(inputs[0], (2, 2), (2, 2)).values
+        first, second = windows.topk(2, -1).values.unbind(-1)
+        margins.append((first - second)[first > 0].min().item())
+
+    hooks = [module.register_forward_pre_hook(at_relu if isinstance(module, nn.ReLU) else at_max)
+             for module in net.modules() if isinstance(module, (nn.ReLU, nn.MaxPool2d))]
+    with torch.no_grad():
+        net(images)
+    for hook in hooks:
+        hook.remove()
+    return min(margins)
+
+
+def settle_decisions(case):
+    """Draws the first batch again until rounding cannot decide a ReLU or a maximum in it.
+
+    Among a million activations one or two lie within rounding of zero, and each that falls on the other side changes
+    gradients by some 1e-3: true of any two programs, and nothing that a comparison of gradients should see.
+    """
+    net = copy.deepcopy(case.net).double().train()
+    feed_draws(net, 0, case.output["streams"])
+    for _ in range(200):
+        if least_margin(net, case.images[:case.batch].double()) > MARGIN:
+            return
+        case.images[:case.batch] = torch.randn(case.batch, *case.image) + 0.7 * case.patterns[case.labels[:case.batch]]
+    raise AssertionError("no first batch found that keeps clear of every decision")
+
+
 @pytest.fixture(scope="module", params=CASES, ids=case_name)
 def case(request, tmp_path_factory):
     """One net with random state, data for ten steps, and what parity_net made of them."""
-    settings = dict(image=(1, 28, 28), classes=10, batch=16, lr=0.02, momentum=0.9, weight_decay=1e-4, label_smoothing=0.0,
+    settings = dict(image=(1, 28, 28), classes=10, batch=8, lr=0.002, momentum=0.9, weight_decay=1e-4, label_smoothing=0.0,
                     nesterov=False)
     case = SimpleNamespace(**{**settings, **request.param})
     torch.manual_seed(zlib.crc32(case_name(request.param).encode()))
@@ -47,12 +85,18 @@ def case(request, tmp_path_factory):
             nn.init.uniform_(module.running_var, 0.5, 2)
             module.num_batches_tracked += 3
     case.state = {name: value.clone() for name, value in case.net.state_dict().items()}
-    count = case.batch * STEPS
-    case.labels = torch.randint(case.classes, (count,))
-    patterns = torch.randn(case.classes, *case.image)
-    case.images = torch.randn(count, *case.image) + 0.7 * patterns[case.labels]
+    case.patterns = torch.randn(case.classes, *case.image)
+    case.labels = torch.randint(case.classes, (case.batch * STEPS,))
+    case.images = torch.randn(len(case.labels), *case.image) + 0.7 * case.patterns[case.labels]
 
     folder = tmp_path_factory.mktemp("parity")
+    run_program(case, folder)  # tells how the poolings' draws are keyed
+    settle_decisions(case)
+    run_program(case, folder)
+    return case
+
+
+def run_program(case, folder):
     safetensors_io.save(folder / "state.safetensors", {name: value.numpy() for name, value in case.state.items()})
     safetensors_io.save(folder / "inputs.safetensors",
                         {"images": case.images.numpy(), "labels": case.labels.numpy().astype(np.int32)})
@@ -63,12 +107,13 @@ def case(request, tmp_path_factory):
     result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     case.output, _ = safetensors_io.load(folder / "output.safetensors")
-    return case
 
 
 def feed_draws(net, step, streams):
     """Puts the draws of one step, made by philox.py, into every Gaussian pooling; each has a key of its own."""
     layers = [module for module in net.modules() if isinstance(module, reference.GaussianPooling2d)]
+    if not layers:
+        return
     for layer, stream in zip(layers, streams, strict=True):
         def draw(shape, key=philox.mix_seed(SEED, int(stream))):
             if shape[2:] == (1, 1):
@@ -94,8 +139,7 @@ def torch_run(case, request):
         run.inference_logits = net(images[:case.batch]).numpy()
     net.train()
     for step in range(STEPS):
-        if case.pool.startswith("gauss"):
-            feed_draws(net, step, case.output["streams"])
+        feed_draws(net, step, case.output["streams"])
         batch = slice(step * case.batch, (step + 1) * case.batch)
         logits = net(images[batch])
         loss = loss_function(logits, case.labels[batch])
