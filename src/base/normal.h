@@ -2,8 +2,8 @@
  *
  * Only + - *, sqrtf and integer operations, each rounded once (the build forbids contraction to fma): a scalar loop, an
  * auto-vectorised one and every instruction set give the same bits. The polynomials are minimax fits.
- * Accuracy against the same transform in double: within 2e-6 absolute and 4 units in the last place of the radius
- * (tests/unit/test_base.c). The largest magnitude is sqrt(64·ln 2) = 6.67. */
+ * Within 1e-6 of the same transform of the same uniform numbers in double (tests/unit/test_base.c). The uniform under the
+ * root is a float, so that radii below 0.01 are multiples of a few 1e-4. The largest magnitude is sqrt(64·ln 2) = 6.67. */
 #ifndef GP_BASE_NORMAL_H
 #define GP_BASE_NORMAL_H
 

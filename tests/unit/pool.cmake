@@ -1,1 +1,10 @@
+gp_unit_test(NAME test_pool_shape SOURCES test_pool_shape.c pool_case.c LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_kernels SOURCES test_pool_kernels.c pool_case.c LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_gradients SOURCES test_pool_gradients.c pool_case.c LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_draws SOURCES test_pool_draws.c pool_case.c LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_special SOURCES test_pool_special.c pool_case.c LIBRARIES gp_operator)
+
+# What the shared library exports begins with gp_.
+add_test(NAME test_exported_symbols
+         COMMAND sh -c "names=$(\"$1\" -D --defined-only \"$2\" | awk '{print $NF}') && test -n \"$names\" && \
+! echo \"$names\" | grep -v '^gp_'" sh ${CMAKE_NM} $<TARGET_FILE:gausspool_shared>)
