@@ -1,0 +1,296 @@
+/* The training loop on a tiny data set: what is resumed equals what was never interrupted, bit for bit. */
+#include "test_train_util.h"
+
+#include "base/philox.h"
+#include "train/checkpoint.h"
+#include "train/file.h"
+#include "train/stop.h"
+#include "train/train.h"
+
+#include <ftw.h>
+#include <math.h>
+#include <signal.h>
+
+enum { SIDE = 12, TRAIN_IMAGES = 70, TEST_IMAGES = 20, BATCH = 16, STEPS = 5, EPOCHS = 3 };
+
+/* ---- Data and configuration ---- */
+
+static void put_idx(const char *name, const uint8_t *header, size_t header_bytes, const uint8_t *data, size_t bytes) {
+  uint8_t file[16 + TRAIN_IMAGES * SIDE * SIDE];
+  memcpy(file, header, header_bytes);
+  memcpy(file + header_bytes, data, bytes);
+  put_file(in_folder(name), file, header_bytes + bytes);
+}
+
+/* Noise over a bar whose row is the class. */
+static void put_split(const char *split, uint8_t count) {
+  uint8_t images[TRAIN_IMAGES * SIDE * SIDE], labels[TRAIN_IMAGES];
+  char name[64];
+  for (uint32_t i = 0; i < count; ++i) {
+    labels[i] = (uint8_t)(i % 10);
+    for (uint32_t p = 0; p < SIDE * SIDE; ++p) {
+      const uint32_t noise = gp_philox(9, i, p, count, 0).word[0] % 100;
+      images[i * SIDE * SIDE + p] = (uint8_t)(noise + (p / SIDE == labels[i] + 1u ? 150 : 0));
+    }
+  }
+  snprintf(name, sizeof name, "%s-images-idx3-ubyte", split);
+  put_idx(name, (const uint8_t[]){0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, SIDE, 0, 0, 0, SIDE}, 16, images,
+          (size_t)count * SIDE * SIDE);
+  snprintf(name, sizeof name, "%s-labels-idx1-ubyte", split);
+  put_idx(name, (const uint8_t[]){0, 0, 8, 1, 0, 0, 0, count}, 8, labels, count);
+}
+
+static void set(train_config *config, const char *name, const char *text) {
+  assert_ok(options_set(&train_option_table, config, name, text));
+}
+
+/* `more`: names and values in turn, up to NULL. */
+static train_config make_config(const char *out, const char *const more[]) {
+  static const char *const common[] = {"dataset",      "mnist", "arch",       "resnet8", "pool",     "gauss_HWCN",
+                                       "batch-size",   "16",    "epochs",     "3",       "lr",       "0.05",
+                                       "crop-padding", "1",     "flip",       "yes",     "seed",     "11",
+                                       "workers",      "1",     "print-freq", "2",       "schedule", "cosine"};
+  train_config config;
+  assert_ok(train_config_init(&config));
+  for (size_t i = 0; i < sizeof common / sizeof *common; i += 2) set(&config, common[i], common[i + 1]);
+  set(&config, "data", test_folder);
+  set(&config, "out-dir", in_folder(out));
+  for (; more != NULL && *more != NULL; more += 2) set(&config, more[0], more[1]);
+  return config;
+}
+
+static gp_status run(const char *out, const char *const more[], const train_observer *observer, train_result *result) {
+  train_config config = make_config(out, more);
+  train_result own = {0};
+  gp_status status = train_run(&config, observer, &own);
+  train_config_clear(&config);
+  if (result != NULL)
+    *result = own;
+  else
+    train_result_clear(&own);
+  return status;
+}
+
+static void expect_same_file(const char *a, const char *b) {
+  size_t of_a = 0, of_b = 0;
+  char *bytes_a = get_file(in_folder(a), &of_a), *bytes_b = get_file(in_folder(b), &of_b);
+  if (of_a != of_b || memcmp(bytes_a, bytes_b, of_a) != 0) fail_msg("%s and %s differ", a, b);
+  free(bytes_a);
+  free(bytes_b);
+}
+
+static int make_reference(void **state) {
+  if (make_test_folder(state) != 0) return -1;
+  put_split("train", TRAIN_IMAGES);
+  put_split("t10k", TEST_IMAGES);
+  train_result result;
+  assert_ok(run("whole", NULL, NULL, &result));
+  assert_int_equal(result.epochs, EPOCHS);
+  assert_int_equal(result.steps, EPOCHS * STEPS);
+  assert_true(isfinite(result.val_loss) && result.best_epoch >= 1 && result.best_epoch <= EPOCHS);
+  train_result_clear(&result);
+  return 0;
+}
+
+static int remove_any(const char *path, const struct stat *info, int kind, struct FTW *walk) {
+  (void)info, (void)kind, (void)walk;
+  return remove(path);
+}
+
+static int remove_reference(void **state) {
+  (void)state;
+  return nftw(test_folder, remove_any, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void expect_as_whole(const char *out) {
+  char path[64];
+  for (int i = 0; i < 2; ++i) {
+    static const char *const names[] = {"checkpoint_epoch003.safetensors", "model_best.safetensors"};
+    char whole[64];
+    snprintf(path, sizeof path, "%s/%s", out, names[i]);
+    snprintf(whole, sizeof whole, "whole/%s", names[i]);
+    expect_same_file(whole, path);
+  }
+}
+
+/* ---- Repeating and resuming ---- */
+
+static void test_repeats(void **state) {
+  (void)state;
+  assert_ok(run("again", (const char *[]){"workers", "3", NULL}, NULL, NULL));
+  expect_as_whole("again");
+}
+
+/* Stopped by --max-steps in the middle of each epoch and at its ends, then resumed; in the same folder. */
+static void test_resume_after_max_steps(void **state) {
+  (void)state;
+  static const int64_t stops[] = {1, 5, 7, 14};
+  for (size_t i = 0; i < sizeof stops / sizeof *stops; ++i) {
+    char out[32], steps[32], path[TEST_PATH_SIZE];
+    train_result result;
+    snprintf(out, sizeof out, "steps%d", (int)stops[i]);
+    snprintf(steps, sizeof steps, "%d", (int)stops[i]);
+    assert_ok(run(out, (const char *[]){"max-steps", steps, NULL}, NULL, &result));
+    assert_int_equal(result.steps, stops[i]);
+    snprintf(path, sizeof path, "%s", result.checkpoint);
+    train_result_clear(&result);
+    assert_ok(run(out, (const char *[]){"resume", path, NULL}, NULL, NULL));
+    expect_as_whole(out);
+  }
+}
+
+/* A watcher that asks to stop at one batch of one pass. */
+typedef struct stopper {
+  train_phase phase;
+  int64_t epoch, batch;
+} stopper;
+
+static void stop_there(void *context, const train_progress *progress) {
+  const stopper *where = context;
+  if (progress->phase == where->phase && progress->epoch == where->epoch && progress->batch == where->batch)
+    train_stop_request(SIGTERM);
+}
+
+static void test_resume_after_signal(void **state) {
+  (void)state;
+  static stopper places[] = {{TRAIN_PHASE_TRAIN, 0, 1},
+                             {TRAIN_PHASE_TRAIN, 1, 3},
+                             {TRAIN_PHASE_TRAIN, 1, STEPS},
+                             {TRAIN_PHASE_TEST, 1, 1},
+                             {TRAIN_PHASE_TRAIN, 2, 4}};
+  for (size_t i = 0; i < sizeof places / sizeof *places; ++i) {
+    char out[32], path[TEST_PATH_SIZE];
+    train_result result;
+    snprintf(out, sizeof out, "signal%zu", i);
+    const train_observer observer = {.context = &places[i], .step = stop_there};
+    assert_int_equal(run(out, NULL, &observer, &result), GP_ERROR_INTERRUPTED);
+    train_stop_request(0);
+    assert_non_null(result.checkpoint);
+    snprintf(path, sizeof path, "%s", result.checkpoint);
+    train_result_clear(&result);
+    assert_ok(run(out, (const char *[]){"resume", path, NULL}, NULL, NULL));
+    expect_as_whole(out);
+  }
+}
+
+/* As after a SIGKILL: whatever checkpoint there is, in a folder of its own. */
+static void test_resume_elsewhere(void **state) {
+  (void)state;
+  assert_ok(run("first", (const char *[]){"checkpoint-every", "3", NULL}, NULL, NULL));
+  char path[TEST_PATH_SIZE];
+  snprintf(path, sizeof path, "%s",
+           in_folder("first/checkpoint_last.safetensors")); /* of the last step, before the test */
+  assert_ok(run("second", (const char *[]){"resume", path, NULL}, NULL, NULL));
+  expect_as_whole("second");
+  size_t bytes = 0, lines = 0;
+  char *log = get_file(in_folder("second/log.csv"), &bytes);
+  for (size_t i = 0; i < bytes; ++i) lines += log[i] == '\n';
+  assert_int_equal(lines, 1 + EPOCHS);
+  free(log);
+}
+
+static void test_resume_of_a_finished_run(void **state) {
+  (void)state;
+  train_result result;
+  char path[TEST_PATH_SIZE];
+  snprintf(path, sizeof path, "%s", in_folder("whole/checkpoint_epoch003.safetensors"));
+  assert_ok(run("finished", (const char *[]){"resume", path, NULL}, NULL, &result));
+  assert_int_equal(result.steps, EPOCHS * STEPS);
+  assert_true(isfinite(result.val_top1));
+  train_result_clear(&result);
+  expect_same_file("whole/model_best.safetensors", "finished/model_best.safetensors");
+}
+
+/* ---- Steps ---- */
+
+typedef struct counts {
+  uint64_t allocations[STEPS + 1];
+} counts;
+
+static void count_allocations(void *context, const train_progress *progress) {
+  counts *c = context;
+  if (progress->phase == TRAIN_PHASE_TRAIN && progress->epoch == 1) c->allocations[progress->batch] = gp_alloc_count();
+}
+
+static void test_steps_allocate_nothing(void **state) {
+  (void)state;
+  counts c = {{0}};
+  const train_observer observer = {.context = &c, .step = count_allocations};
+  assert_ok(run("allocations", (const char *[]){"epochs", "2", "print-freq", "0", NULL}, &observer, NULL));
+  assert_true(c.allocations[1] > 0);
+  for (int step = 2; step <= STEPS; ++step) assert_int_equal(c.allocations[step], c.allocations[1]);
+}
+
+/* ---- Failures ---- */
+
+static void test_divergence(void **state) {
+  (void)state;
+  char checkpoint[TEST_PATH_SIZE];
+  snprintf(checkpoint, sizeof checkpoint, "%s", in_folder("diverges/checkpoint_last.safetensors"));
+  assert_fails(run("diverges",
+                   (const char *[]){"lr", "1e6", "momentum", "1", "weight-decay", "1e6", "schedule", "step",
+                                    "checkpoint-every", "1", NULL},
+                   NULL, NULL),
+               GP_ERROR_INVALID_ARGUMENT, "step");
+  assert_non_null(strstr(gp_last_error(), "epoch 1"));
+  assert_non_null(strstr(gp_last_error(), "lr 1e+06"));
+  assert_true(file_exists(checkpoint));
+}
+
+static void test_last_batch_of_one(void **state) {
+  (void)state;
+  static const char *const more[] = {"batch-size", "23", NULL}; /* 70 = 3·23 + 1 */
+  static const char *const drop[] = {"batch-size", "23", "drop-last", "yes", "max-steps", "4", NULL};
+  assert_fails(run("one", more, NULL, NULL), GP_ERROR_INVALID_ARGUMENT, "--drop-last");
+  assert_ok(run("one", drop, NULL, NULL));
+  assert_fails(run("one", (const char *[]){"batch-size", "71", "drop-last", "yes", NULL}, NULL, NULL),
+               GP_ERROR_INVALID_ARGUMENT, "71");
+}
+
+static void test_refused_checkpoints(void **state) {
+  (void)state;
+  char middle[TEST_PATH_SIZE], best[TEST_PATH_SIZE];
+  assert_ok(run("middle", (const char *[]){"max-steps", "7", NULL}, NULL, NULL));
+  snprintf(middle, sizeof middle, "%s", in_folder("middle/checkpoint_last.safetensors"));
+  snprintf(best, sizeof best, "%s", in_folder("whole/model_best.safetensors"));
+  assert_fails(run("r", (const char *[]){"resume", middle, "arch", "resnet20", NULL}, NULL, NULL),
+               GP_ERROR_INVALID_ARGUMENT, "resnet20");
+  assert_fails(run("r", (const char *[]){"resume", middle, "pool", "avg", NULL}, NULL, NULL), GP_ERROR_INVALID_ARGUMENT,
+               "gauss_HWCN");
+  assert_fails(run("r", (const char *[]){"resume", middle, "batch-size", "8", NULL}, NULL, NULL),
+               GP_ERROR_INVALID_ARGUMENT, "batch-size 8 (was 16)");
+  assert_fails(run("r", (const char *[]){"resume", best, NULL}, NULL, NULL), GP_ERROR_INVALID_ARGUMENT, "optimizer");
+  assert_fails(run("r", (const char *[]){"resume", in_folder("none"), NULL}, NULL, NULL), GP_ERROR_NOT_FOUND, "none");
+  assert_fails(run("r", (const char *[]){"evaluate", "yes", NULL}, NULL, NULL), GP_ERROR_INVALID_ARGUMENT, "--resume");
+}
+
+static void test_evaluate(void **state) {
+  (void)state;
+  train_result result;
+  model_file *file = NULL;
+  char best[TEST_PATH_SIZE];
+  snprintf(best, sizeof best, "%s", in_folder("whole/model_best.safetensors"));
+  assert_ok(run("evaluated", (const char *[]){"resume", best, "evaluate", "yes", NULL}, NULL, &result));
+  assert_ok(model_file_open(&file, best));
+  assert_true(model_file_info(file)->val_loss == result.val_loss && model_file_info(file)->val_top1 == result.val_top1);
+  assert_false(file_exists(in_folder("evaluated")));
+  model_file_close(&file);
+  train_result_clear(&result);
+}
+
+int main(void) {
+  setenv("PATH", "", 1); /* no gnuplot: curves have a test of their own */
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_repeats),
+      cmocka_unit_test(test_resume_after_max_steps),
+      cmocka_unit_test(test_resume_after_signal),
+      cmocka_unit_test(test_resume_elsewhere),
+      cmocka_unit_test(test_resume_of_a_finished_run),
+      cmocka_unit_test(test_steps_allocate_nothing),
+      cmocka_unit_test(test_divergence),
+      cmocka_unit_test(test_last_batch_of_one),
+      cmocka_unit_test(test_refused_checkpoints),
+      cmocka_unit_test(test_evaluate),
+  };
+  return cmocka_run_group_tests(tests, make_reference, remove_reference);
+}
