@@ -17,9 +17,9 @@ enum { BUFFER_SIZE = 1 << 16, WRITE_LIMIT = 1 << 30, LINE_SIZE = 4096 };
 
 struct atomic_file {
   char *path, *temporary;
-  int fd;
-  bool mine;      /* the temporary file is ours to remove */
-  uint64_t bytes; /* announced; 0: unknown */
+  int fd, folder_fd; /* folder_fd -1: a folder one may write to but not list */
+  bool mine;         /* the temporary file is ours to remove */
+  uint64_t bytes;    /* announced; 0: unknown */
   uint64_t written;
   size_t buffered;
   unsigned char buffer[BUFFER_SIZE];
@@ -34,6 +34,21 @@ static gp_status check_target(const char *path) {
   if (S_ISREG(info.st_mode)) return GP_OK;
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "cannot write %s: expected a regular file or nothing there, found a %s",
                  path, S_ISDIR(info.st_mode) ? "folder" : "device or pipe");
+}
+
+/* Before anything is written, so that after the rename nothing but the disk can fail. */
+static gp_status open_folder(atomic_file *file) {
+  char *folder = NULL;
+  gp_status status = gp_strdup(&folder, file->path);
+  if (status != GP_OK) return status;
+  char *slash = strrchr(folder, '/');
+  const char *name = slash == folder ? "/" : slash == NULL ? "." : folder;
+  if (slash != NULL) *slash = '\0';
+  file->folder_fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int error = errno;
+  gp_free(folder);
+  if (file->folder_fd >= 0 || error == EACCES) return GP_OK;
+  return gp_fail(GP_ERROR_IO, "cannot write %s: %s", file->path, strerror(error));
 }
 
 static bool same_file(int fd, const char *path) {
@@ -71,12 +86,13 @@ gp_status atomic_file_create(atomic_file **out, const char *path, uint64_t bytes
   *out = NULL;
   GP_TRY(check_target(path));
   GP_TRY(GP_ALLOC(&file, 1));
-  file->fd = -1;
+  file->fd = file->folder_fd = -1;
   file->bytes = bytes;
   GP_TRY(gp_strdup(&file->path, path));
   GP_TRY(GP_ALLOC(&file->temporary, length + sizeof ".tmp"));
   memcpy(file->temporary, path, length);
   memcpy(file->temporary + length, ".tmp", sizeof ".tmp");
+  GP_TRY(open_folder(file));
   GP_TRY(open_temporary(file));
   *out = file;
   file = NULL;
@@ -90,6 +106,7 @@ void atomic_file_destroy(atomic_file **out) {
   if (file == NULL) return;
   if (file->mine) unlink(file->temporary);
   if (file->fd >= 0) close(file->fd);
+  if (file->folder_fd >= 0) close(file->folder_fd);
   gp_free(file->path);
   gp_free(file->temporary);
   gp_free(file);
@@ -151,25 +168,6 @@ gp_status atomic_file_printf(atomic_file *file, const char *format, ...) {
 
 /* ---- Committing ---- */
 
-/* The rename itself must reach the disk. Some file systems cannot flush a folder (EINVAL): that is no failure. */
-static gp_status flush_folder(const char *path) {
-  gp_status status = GP_OK;
-  char *folder = NULL;
-  int fd = -1;
-  GP_TRY(gp_strdup(&folder, path));
-  char *slash = strrchr(folder, '/');
-  const char *name = slash == folder ? "/" : slash == NULL ? "." : folder;
-  if (slash != NULL) *slash = '\0';
-  fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0 && errno == EACCES) goto cleanup; /* a folder one may write to but not list */
-  if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP))
-    status = gp_fail(GP_ERROR_IO, "cannot flush the folder of %s: %s", path, strerror(errno));
-cleanup:
-  if (fd >= 0) close(fd);
-  gp_free(folder);
-  return status;
-}
-
 gp_status atomic_file_commit(atomic_file *file) {
   gp_status status = GP_OK;
   GP_TRY(flush_buffer(file));
@@ -180,7 +178,9 @@ gp_status atomic_file_commit(atomic_file *file) {
   int fd = file->fd;
   file->fd = -1;
   if (close(fd) != 0 && errno != EINTR) return gp_fail(GP_ERROR_IO, "cannot write %s: %s", file->path, strerror(errno));
-  GP_TRY(flush_folder(file->path));
+  /* The rename itself must reach the disk. Some file systems cannot flush a folder (EINVAL): that is no failure. */
+  if (file->folder_fd >= 0 && fsync(file->folder_fd) != 0 && errno != EINVAL && errno != ENOTSUP)
+    return gp_fail(GP_ERROR_IO, "cannot flush the folder of %s: %s", file->path, strerror(errno));
 cleanup:
   return status;
 }

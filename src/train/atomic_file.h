@@ -17,7 +17,8 @@ GP_NODISCARD gp_status atomic_file_write(atomic_file *file, const void *data, si
 GP_NODISCARD gp_status atomic_file_printf(atomic_file *file, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Flushes, renames, flushes the folder. The path holds the new content if and only if this succeeds. */
+/* Flushes, renames, flushes the folder. On success the path holds the new content, also after a loss of power. After a
+ * failure it holds the old one, unless the disk failed in the very last step. */
 GP_NODISCARD gp_status atomic_file_commit(atomic_file *file);
 
 /* Frees; removes the temporary file if it was not committed. Takes NULL. */

@@ -141,14 +141,15 @@ cleanup:
 }
 
 static gp_status parse_json(safetensors_file *file, const char *text, size_t length) {
-  json_error_t error;
+  json_error_t error = {0};
   char message[LABEL_SIZE];
   if (length == 0 || text[0] != '{')
     return gp_fail(GP_ERROR_CORRUPT, "%s: expected a safetensors file, found no JSON header (is it another format?)",
                    file->path);
   file->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
   if (file->header != NULL) return GP_OK;
-  if (json_error_code(&error) == json_error_out_of_memory)
+  /* Where an allocation fails jansson often leaves the text empty. */
+  if (json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0')
     return gp_fail(GP_ERROR_OUT_OF_MEMORY, "%s: out of memory while its header is read", file->path);
   return gp_fail(GP_ERROR_CORRUPT, "%s: its JSON header is broken at byte %d: %s", file->path, error.position,
                  printable(error.text, message));

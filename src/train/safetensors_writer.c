@@ -58,26 +58,36 @@ void safetensors_writer_destroy(safetensors_writer **out) {
 
 /* ---- Adding ---- */
 
-/* A JSON string, or the reason why there is none. */
-static gp_status make_string(const char *text, json_t **out) {
-  *out = json_string(text);
-  if (*out != NULL) return GP_OK;
-  json_t *unchecked = json_string_nocheck(text);
-  if (unchecked == NULL) return out_of_memory();
-  json_decref(unchecked);
-  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected UTF-8 text, found other bytes");
+/* RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF. jansson checks too, but does not tell that from a
+ * want of memory. */
+static bool is_utf8(const char *text) {
+  static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+  for (const unsigned char *at = (const unsigned char *)text; *at != 0;) {
+    int more = *at < 0x80 ? 0 : *at >> 5 == 6 ? 1 : *at >> 4 == 14 ? 2 : *at >> 3 == 30 ? 3 : -1;
+    if (more < 0) return false;
+    uint32_t code = more == 0 ? *at : *at & (0x3fu >> more);
+    ++at;
+    for (int i = 0; i < more; ++i, ++at) {
+      if (*at >> 6 != 2) return false;
+      code = code << 6 | (*at & 0x3fu);
+    }
+    if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return false;
+  }
+  return true;
+}
+
+static gp_status check_utf8(const char *what, const char *text) {
+  if (is_utf8(text)) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s: expected UTF-8, found other bytes", what);
 }
 
 static gp_status check_name(const safetensors_writer *writer, const char *name) {
-  json_t *string = NULL;
   if (name[0] == '\0' || strcmp(name, "__metadata__") == 0)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a tensor's name, found \"%s\"", name);
-  gp_status status = make_string(name, &string);
-  json_decref(string);
-  if (status != GP_OK) return gp_fail_in(status, "a tensor's name");
-  if (json_object_get(writer->names, name) != NULL)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "tensor %s: added twice", name);
-  return GP_OK;
+  gp_status status = check_utf8("a tensor's name", name);
+  if (status == GP_OK && json_object_get(writer->names, name) != NULL)
+    status = gp_fail(GP_ERROR_INVALID_ARGUMENT, "tensor %s: added twice", name);
+  return status;
 }
 
 static gp_status count_bytes(const char *name, safetensors_dtype dtype, const int64_t *shape, int rank, size_t *bytes) {
@@ -131,15 +141,13 @@ cleanup:
 
 gp_status safetensors_writer_metadata(safetensors_writer *writer, const char *key, const char *value) {
   gp_status status = GP_OK;
-  json_t *key_string = NULL, *string = NULL;
-  GP_TRY(make_string(key, &key_string));
-  GP_TRY(make_string(value, &string));
-  if (json_object_get(writer->metadata, key) != NULL) GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "added twice"));
-  if (json_object_set(writer->metadata, key, string) != 0) GP_TRY(out_of_memory());
+  GP_TRY(check_utf8("a metadata key", key));
+  GP_TRY(check_utf8(key, value));
+  if (json_object_get(writer->metadata, key) != NULL)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "metadata %s: added twice", key));
+  if (json_object_set_new(writer->metadata, key, json_string(value)) != 0) GP_TRY(out_of_memory());
 cleanup:
-  json_decref(key_string);
-  json_decref(string);
-  return status == GP_OK ? GP_OK : gp_fail_in(status, "metadata %s", key_string == NULL ? "key" : key);
+  return status;
 }
 
 /* ---- Writing ---- */

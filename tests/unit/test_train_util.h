@@ -6,6 +6,7 @@
 #include "base/status.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,6 +99,13 @@ static inline bool file_exists(const char *path) { return access(path, F_OK) == 
     assert_int_equal(assert_status, (expected));                                              \
     assert_non_null(strstr(gp_last_error(), (part)));                                         \
     assert_null(strchr(gp_last_error(), '\n'));                                               \
+  } while (0)
+
+/* cmocka's own compares in single precision. */
+#define assert_near(a, b, tolerance)                                                                         \
+  do {                                                                                                       \
+    double near_a = (a), near_b = (b);                                                                       \
+    if (!(fabs(near_a - near_b) <= (tolerance))) fail_msg("%s = %.17g, expected %.17g", #a, near_a, near_b); \
   } while (0)
 
 #define test_in_folder(function) cmocka_unit_test_setup_teardown(function, make_test_folder, remove_test_folder)
