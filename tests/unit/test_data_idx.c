@@ -158,6 +158,7 @@ static void reads_large_files(void **state) {
   uint32_t count = (1u << 26) + 12345;
   uint8_t *elements = calloc(1, count);
   assert_non_null(elements);
+  elements[3] = 9;
   elements[count - 1] = 42;
   elements[1u << 26] = 7;
   size_t size = 0;
