@@ -38,6 +38,7 @@ typedef struct pool_case {
   uint64_t seed;
   gp_pool_plan plan;
   bool accumulate;
+  bool no_grad_x; /* only the parameters' gradients are asked for; grad_x then is zeros */
   test_buffer x, mu, sigma, weight, grad_y, before; /* before: grad_x ahead of the call, when it is added to */
   test_buffer out[POOL_OUTPUTS];
 } pool_case;
@@ -58,7 +59,7 @@ void pool_case_take(pool_case *pool, test_buffer taken[POOL_OUTPUTS]);
 /* One line that names the case, for messages. */
 void pool_case_print(const pool_case *pool);
 
-/* Calls fn for each logical element with its place in a tensor of the case's layout. */
+/* Place of a logical element of y (`output`) or x in memory. */
 int64_t pool_index(const pool_case *pool, bool output, int64_t n, int64_t c, int64_t h, int64_t w);
 
 #endif

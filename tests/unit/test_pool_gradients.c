@@ -51,7 +51,7 @@ static void check_tensor(pool_case *pool, test_buffer *input, enum pool_output o
 static void check_case(const gp_pool_desc *desc, uint64_t seed) {
   pool_case pool;
   pool_case_make(&pool, desc, seed);
-  pool.accumulate = false;
+  pool.accumulate = pool.no_grad_x = false;
   /* No ties, no window at the clamp's kink: finite differences need smooth ground. */
   test_random random = {seed};
   for (size_t i = 0; i < pool.x.elements; ++i)

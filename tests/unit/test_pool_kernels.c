@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { CASES = 2200, THREAD_CASES = 100 };
+enum { CASES = 2200, THREAD_CASES = 40 };
 
 /* Error allowed, relative to the values that enter: float's epsilon (6e-8) times the operations' errors, and for a
  * sum times the root of its terms. Parameters and inputs here are of size 1 to 5. */

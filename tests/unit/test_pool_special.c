@@ -29,7 +29,7 @@ static void make(gp_pool_kind kind, gp_layout layout, gp_dtype dtype, int32_t ke
                        .param_shape = GP_SHAPE_ONE,
                        .threads = 1};
   pool_case_make(&pool, &desc, 3);
-  pool.accumulate = false;
+  pool.accumulate = pool.no_grad_x = false;
   test_buffer_set(&pool.mu, 0, 0.5);
   test_buffer_set(&pool.weight, 0, 2);
 }
