@@ -173,9 +173,10 @@ GP_INLINE void backward_columns(struct backward_tile *work, gp_pool_body body, b
     backward_position(work, body, direct, block, in, &stretch, backward_weight(work, row, column, out), out);
 }
 
-/* Columns one by one, for windows cut by the border. */
-GP_INLINE void backward_border(struct backward_tile *work, gp_pool_body body, bool direct, const gp_window_row *windows,
-                               int64_t row, int64_t begin, int64_t end, int64_t write_begin, int64_t write_end) {
+/* Columns one by one, for windows cut by the border. One function for all bodies: there are few such windows. */
+static __attribute__((noinline)) void backward_border(struct backward_tile *work, gp_pool_body body, bool direct,
+                                                      const gp_window_row *windows, int64_t row, int64_t begin,
+                                                      int64_t end, int64_t write_begin, int64_t write_end) {
   for (int64_t column = begin; column < end; ++column) {
     gp_pool_span span = gp_pool_span_at(&work->plan->desc, 1, column);
     backward_columns(work, body, direct, 0, windows, row, column, column + 1, windows->window.rows,
@@ -250,26 +251,27 @@ static bool windows_cover_once(const gp_pool_plan *plan) {
          plan->out_width * desc->stride[1] - desc->padding[1] >= desc->width;
 }
 
+static void backward_mean_direct(struct backward_tile *work) { backward_rows(work, GP_BODY_MEAN, true, 0); }
+static void backward_mean_add(struct backward_tile *work) { backward_rows(work, GP_BODY_MEAN, false, 0); }
+static void backward_max_direct(struct backward_tile *work) { backward_rows(work, GP_BODY_MAX, true, 0); }
+static void backward_max_add(struct backward_tile *work) { backward_rows(work, GP_BODY_MAX, false, 0); }
+
 /* Whole blocks of 8 and 16 channels have straight-line bodies. */
-#define BACKWARD_INSTANCES(name, body, direct)                                                     \
-  static void name##_any(struct backward_tile *work) { backward_rows(work, (body), (direct), 0); } \
-  static void name##_8(struct backward_tile *work) { backward_rows(work, (body), (direct), 8); }   \
-  static void name##_16(struct backward_tile *work) { backward_rows(work, (body), (direct), 16); } \
-  static void name(struct backward_tile *work) {                                                   \
-    if (GP_LANES <= 8 && work->tile.real == 8 && work->tile.memory == 8)                           \
-      name##_8(work);                                                                              \
-    else if (work->tile.real == 16 && work->tile.memory == 16)                                     \
-      name##_16(work);                                                                             \
-    else                                                                                           \
-      name##_any(work);                                                                            \
+#define BACKWARD_GAUSSIAN(name, direct)                                                                      \
+  static void name##_any(struct backward_tile *work) { backward_rows(work, GP_BODY_GAUSSIAN, (direct), 0); } \
+  static void name##_8(struct backward_tile *work) { backward_rows(work, GP_BODY_GAUSSIAN, (direct), 8); }   \
+  static void name##_16(struct backward_tile *work) { backward_rows(work, GP_BODY_GAUSSIAN, (direct), 16); } \
+  static void name(struct backward_tile *work) {                                                             \
+    if (GP_LANES <= 8 && work->tile.real == 8 && work->tile.memory == 8)                                     \
+      name##_8(work);                                                                                        \
+    else if (work->tile.real == 16 && work->tile.memory == 16)                                               \
+      name##_16(work);                                                                                       \
+    else                                                                                                     \
+      name##_any(work);                                                                                      \
   }
 
-BACKWARD_INSTANCES(backward_mean_direct, GP_BODY_MEAN, true)
-BACKWARD_INSTANCES(backward_mean_add, GP_BODY_MEAN, false)
-BACKWARD_INSTANCES(backward_max_direct, GP_BODY_MAX, true)
-BACKWARD_INSTANCES(backward_max_add, GP_BODY_MAX, false)
-BACKWARD_INSTANCES(backward_gaussian_direct, GP_BODY_GAUSSIAN, true)
-BACKWARD_INSTANCES(backward_gaussian_add, GP_BODY_GAUSSIAN, false)
+BACKWARD_GAUSSIAN(backward_gaussian_direct, true)
+BACKWARD_GAUSSIAN(backward_gaussian_add, false)
 
 static void backward_tile(void *context, int64_t task) {
   const struct backward_job *job = context;

@@ -78,9 +78,10 @@ GP_INLINE void forward_columns(struct forward_tile *work, gp_pool_body body, int
     forward_position(work, body, block, x, window, forward_weight(work, row, column, out), work->y + out);
 }
 
-/* Columns one by one, for windows cut by the border. */
-GP_INLINE void forward_border(struct forward_tile *work, gp_pool_body body, const gp_window_row *windows, int64_t row,
-                              int64_t begin, int64_t end) {
+/* Columns one by one, for windows cut by the border. One function for all bodies: there are few such windows. */
+static __attribute__((noinline)) void forward_border(struct forward_tile *work, gp_pool_body body,
+                                                     const gp_window_row *windows, int64_t row, int64_t begin,
+                                                     int64_t end) {
   for (int64_t column = begin; column < end; ++column) {
     gp_pool_span span = gp_pool_span_at(&work->plan->desc, 1, column);
     forward_columns(work, body, 0, windows, row, column, column + 1, windows->window.rows, span.end - span.begin);
@@ -105,23 +106,22 @@ GP_INLINE void forward_rows(struct forward_tile *work, gp_pool_body body, int bl
   }
 }
 
-/* Whole blocks of 8 and 16 channels have straight-line bodies. */
-#define FORWARD_INSTANCES(name, body)                                                  \
-  static void name##_any(struct forward_tile *work) { forward_rows(work, (body), 0); } \
-  static void name##_8(struct forward_tile *work) { forward_rows(work, (body), 8); }   \
-  static void name##_16(struct forward_tile *work) { forward_rows(work, (body), 16); } \
-  static void name(struct forward_tile *work) {                                        \
-    if (GP_LANES <= 8 && work->tile.real == 8 && work->tile.memory == 8)               \
-      name##_8(work);                                                                  \
-    else if (work->tile.real == 16 && work->tile.memory == 16)                         \
-      name##_16(work);                                                                 \
-    else                                                                               \
-      name##_any(work);                                                                \
-  }
+static void forward_mean(struct forward_tile *work) { forward_rows(work, GP_BODY_MEAN, 0); }
+static void forward_max(struct forward_tile *work) { forward_rows(work, GP_BODY_MAX, 0); }
 
-FORWARD_INSTANCES(forward_mean, GP_BODY_MEAN)
-FORWARD_INSTANCES(forward_max, GP_BODY_MAX)
-FORWARD_INSTANCES(forward_gaussian, GP_BODY_GAUSSIAN)
+/* Whole blocks of 8 and 16 channels have straight-line bodies. */
+static void forward_gaussian_any(struct forward_tile *work) { forward_rows(work, GP_BODY_GAUSSIAN, 0); }
+static void forward_gaussian_8(struct forward_tile *work) { forward_rows(work, GP_BODY_GAUSSIAN, 8); }
+static void forward_gaussian_16(struct forward_tile *work) { forward_rows(work, GP_BODY_GAUSSIAN, 16); }
+
+static void forward_gaussian(struct forward_tile *work) {
+  if (GP_LANES <= 8 && work->tile.real == 8 && work->tile.memory == 8)
+    forward_gaussian_8(work);
+  else if (work->tile.real == 16 && work->tile.memory == 16)
+    forward_gaussian_16(work);
+  else
+    forward_gaussian_any(work);
+}
 
 static void forward_tile(void *context, int64_t task) {
   const struct forward_job *job = context;
