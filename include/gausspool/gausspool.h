@@ -68,14 +68,21 @@ typedef enum gp_layout {
 
 GP_API size_t gp_dtype_size(gp_dtype dtype);
 
-/* Number of elements, padding lanes included, of a tensor in the given layout. */
+/* Number of elements, padding lanes included, of a tensor in the given layout: 0 when a size is not positive, SIZE_MAX
+ * when the number does not fit. */
 GP_API size_t gp_layout_elements(gp_layout layout, int64_t batch, int64_t channels, int64_t height, int64_t width);
 
 /* ---- Pooling: what to compute -------------------------------------------------------------- */
 
-/* With window mean m, standard deviation s = sqrt(max(v, eps)) and draw e ~ N(0, 1) (spec: Kobayashi 2019): */
+/* With window mean m, variance v (padding zeros take part in both where the divisor counts them), standard deviation
+ * s = sqrt(max(v, eps)) and draw e ~ N(0, 1).
+ *
+ * Special values: a NaN in a window makes its output NaN. An infinity makes the mean infinite and the deviation, thus the
+ * Gaussian kinds' output, NaN. Everything else is finite: a constant window has v = 0 exactly, and squares or sums beyond
+ * the dtype's range are computed in a wider one (gradients: while differences within a window fit it). GP_POOL_MAX takes the first of equal maxima, and as PyTorch the last of
+ * several NaN; its gradient goes to that one element. */
 typedef enum gp_pool_kind {
-  GP_POOL_ISP_GAUSSIAN = 0, /* y = m + softplus(mu + sigma·e)·s  (eq. 12; softplus(mu) without stochasticity) */
+  GP_POOL_ISP_GAUSSIAN = 0, /* y = m + softplus(mu + sigma·e)·s, or softplus(mu)·s without stochasticity */
   GP_POOL_WEIGHTED,         /* y = m + weight·s, weight given by the caller */
   GP_POOL_AVERAGE,          /* y = m */
   GP_POOL_MAX,              /* y = max x_i; padding never wins */
@@ -105,6 +112,7 @@ typedef enum gp_pad_count {
 } gp_pad_count;
 
 /* A pooling, complete. Zero-initialise and fill with designated initialisers: every zero is the usual default.
+ * float32 in NHWC and the blocked layouts is vectorised; float64 and NCHW run on the scalar reference.
  * Windows, ceil_mode and divisor follow torch.nn.AvgPool2d (torch.nn.MaxPool2d for GP_POOL_MAX). */
 typedef struct gp_pool_desc {
   gp_pool_kind kind;
@@ -119,9 +127,9 @@ typedef struct gp_pool_desc {
   double eps; /* least variance; 0 means 1e-6. Where v < eps the gradient through s is zero */
   gp_param_shape param_shape;
   gp_stochasticity stochasticity;
-  uint64_t seed;        /* key of the draws */
+  uint64_t seed;        /* key of the draws: Philox4x32-10 counted by sample and channel, row, column / 4, call */
   uint32_t call_offset; /* distinguishes calls under one seed, e.g. the training step */
-  int64_t first_sample; /* logical index of sample 0, for batches that are part of a larger one */
+  int64_t first_sample; /* logical index of sample 0, for batches that are part of a larger one; at least 0 */
   int32_t threads;      /* at most this many; 0 means: as the machine has. Results do not depend on it */
 } gp_pool_desc;
 
@@ -130,8 +138,9 @@ GP_API GP_NODISCARD gp_status gp_pool_output_size(const gp_pool_desc *desc, int6
 
 /* ---- Pooling: doing it --------------------------------------------------------------------- */
 
-/* All pointers are the caller's; none may overlap an output. `mu` and `sigma` serve GP_POOL_ISP_GAUSSIAN (sigma
- * may be NULL without stochasticity); `weight` serves GP_POOL_WEIGHTED. Unused ones are ignored. */
+/* All pointers are the caller's, aligned to their elements; none may overlap an output. `mu` and `sigma` serve
+ * GP_POOL_ISP_GAUSSIAN (sigma may be NULL without stochasticity); `weight` serves GP_POOL_WEIGHTED. Unused ones are
+ * ignored. */
 typedef struct gp_pool_forward_args {
   const void *x; /* [n][c][h][w] in desc->layout */
   const void *mu, *sigma;
@@ -139,7 +148,8 @@ typedef struct gp_pool_forward_args {
   void *y; /* [n][c][h'][w'] in desc->layout, overwritten */
 } gp_pool_forward_args;
 
-/* Errors: GP_ERROR_INVALID_ARGUMENT for a bad descriptor or a missing pointer. */
+/* Errors: GP_ERROR_INVALID_ARGUMENT for a bad descriptor, a missing pointer or one not aligned to its elements. Nothing
+ * is written then. An empty batch needs no pointers. */
 GP_API GP_NODISCARD gp_status gp_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_args *args);
 
 typedef struct gp_pool_backward_args {
@@ -154,19 +164,23 @@ typedef struct gp_pool_backward_args {
   void *workspace;            /* gp_pool_backward_workspace() bytes, aligned to 64; may be NULL when that is 0 */
 } gp_pool_backward_args;
 
-/* Scratch memory, in bytes, that gp_pool_backward needs for this descriptor. */
+/* Scratch memory, in bytes, that gp_pool_backward needs for this descriptor; it need not be cleared. The same for any
+ * number of threads. */
 GP_API GP_NODISCARD gp_status gp_pool_backward_workspace(const gp_pool_desc *desc, size_t *bytes);
 
 /* Gradients of the forward call with the same descriptor. The draws are made again from seed and call_offset.
- * Sums over positions run in a fixed order: results do not depend on the number of threads. */
+ * Where v < eps the gradient through s is zero. grad_sigma is zero without stochasticity. Sums over positions run in a
+ * fixed order: results do not depend on the number of threads. Errors: as gp_pool_forward, and for the workspace. */
 GP_API GP_NODISCARD gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args *args);
 
 /* Writes the standard normal draws of the descriptor: batch·channels values [n][c] for GP_STOCHASTIC_CN,
- * [n][c][h'][w'] in desc->layout for GP_STOCHASTIC_HWCN, of desc->dtype. For tests and for feeding other frameworks. */
+ * [n][c][h'][w'] in desc->layout for GP_STOCHASTIC_HWCN, of desc->dtype. For tests and for feeding other frameworks.
+ * Errors: GP_ERROR_INVALID_ARGUMENT, also when the descriptor draws nothing. */
 GP_API GP_NODISCARD gp_status gp_pool_draws(const gp_pool_desc *desc, void *draws);
 
-/* Name of the instruction set the CPU kernels run on ("baseline", "avx2", "avx512"): the best the machine has, or
- * what the environment variable GAUSSPOOL_ISA names, or "reference" for the scalar double-precision code. */
+/* Name of the instruction set the CPU kernels may use: "baseline", "avx2", "avx512", or "reference" for the scalar
+ * double-precision code. The best the machine has, unless the environment variable GAUSSPOOL_ISA, read once, names
+ * another that it has; other values are ignored. The vectorised kernels agree bit for bit on all of them. */
 GP_API const char *gp_cpu_isa(void);
 
 #ifdef __cplusplus
