@@ -79,8 +79,9 @@ GP_API size_t gp_layout_elements(gp_layout layout, int64_t batch, int64_t channe
  *
  * Special values: a NaN in a window makes its output NaN. An infinity makes the mean infinite and the deviation, thus the
  * Gaussian kinds' output, NaN. Everything else is finite: a constant window has v = 0 exactly, and squares or sums beyond
- * the dtype's range are computed in a wider one (gradients: while differences within a window fit it). GP_POOL_MAX takes the first of equal maxima, and as PyTorch the last of
- * several NaN; its gradient goes to that one element. */
+ * the dtype's range are computed in a wider one (gradients: while differences within a window fit the dtype).
+ * GP_POOL_MAX takes the first of equal maxima, and as PyTorch the last of several NaN; its gradient goes to that one
+ * element. */
 typedef enum gp_pool_kind {
   GP_POOL_ISP_GAUSSIAN = 0, /* y = m + softplus(mu + sigma·e)·s, or softplus(mu)·s without stochasticity */
   GP_POOL_WEIGHTED,         /* y = m + weight·s, weight given by the caller */
