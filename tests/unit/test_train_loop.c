@@ -62,6 +62,7 @@ static train_config make_config(const char *out, const char *const more[]) {
 static gp_status run(const char *out, const char *const more[], const train_observer *observer, train_result *result) {
   train_config config = make_config(out, more);
   train_result own = {0};
+  train_stop_request(0);
   gp_status status = train_run(&config, observer, &own);
   train_config_clear(&config);
   if (result != NULL)
@@ -164,7 +165,6 @@ static void test_resume_after_signal(void **state) {
     snprintf(out, sizeof out, "signal%zu", i);
     const train_observer observer = {.context = &places[i], .step = stop_there};
     assert_int_equal(run(out, NULL, &observer, &result), GP_ERROR_INTERRUPTED);
-    train_stop_request(0);
     assert_non_null(result.checkpoint);
     snprintf(path, sizeof path, "%s", result.checkpoint);
     train_result_clear(&result);
