@@ -49,30 +49,37 @@ const char *option_text(const option_desc *option, const void *config, char buff
 
 static void spaces(FILE *stream, int count) { fprintf(stream, "%*s", count > 0 ? count : 0, ""); }
 
-/* Prints words from HELP_COLUMN on, breaking lines at HELP_WIDTH and at '\n'. */
+/* Columns that so many bytes of UTF-8 take: the bytes that begin a character. */
+static int columns_of(const char *text, int bytes) {
+  int columns = 0;
+  for (int i = 0; i < bytes; ++i) columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+  return columns;
+}
+
+static void start_help_line(FILE *stream) {
+  fputc('\n', stream);
+  spaces(stream, HELP_COLUMN);
+}
+
+/* Prints words from HELP_COLUMN on, breaking lines at HELP_WIDTH and at '\n'; a tab is a space that does not break. */
 static void print_wrapped(FILE *stream, const char *text) {
   int column = HELP_COLUMN;
-  bool first = true;
   while (*text != '\0') {
-    int length = (int)strcspn(text, " \n");
-    bool fits = first || column + 1 + length <= HELP_WIDTH;
-    if (!fits) {
-      fputc('\n', stream);
-      spaces(stream, HELP_COLUMN);
+    int length = (int)strcspn(text, " \n"), width = columns_of(text, length);
+    bool first = column == HELP_COLUMN;
+    if (!first && column + 1 + width > HELP_WIDTH) {
+      start_help_line(stream);
       column = HELP_COLUMN;
     } else if (!first) {
       fputc(' ', stream);
       ++column;
     }
-    fprintf(stream, "%.*s", length, text);
-    column += length;
-    first = false;
+    for (int i = 0; i < length; ++i) fputc(text[i] == '\t' ? ' ' : text[i], stream);
+    column += width;
     text += length;
     if (*text == '\n') {
-      fputc('\n', stream);
-      spaces(stream, HELP_COLUMN);
+      start_help_line(stream);
       column = HELP_COLUMN;
-      first = true;
     }
     if (*text != '\0') ++text;
   }
@@ -89,13 +96,14 @@ static void print_option_help(const option_desc *option, FILE *stream) {
                         flag && text != NULL ? "[no-]" : "", option->name, flag || value == NULL ? "" : " ",
                         flag || value == NULL ? "" : value);
   fputs(left, stream);
+  length = columns_of(left, length < LEFT_SIZE ? length : LEFT_SIZE - 1);
   if (length + 2 > HELP_COLUMN) {
     fputc('\n', stream);
     length = 0;
   }
   spaces(stream, HELP_COLUMN - length);
   bool show = text != NULL && text[0] != '\0';
-  snprintf(detail, sizeof detail, "%s%s%s%s", option->help, show ? " (default: " : "", show ? text : "",
+  snprintf(detail, sizeof detail, "%s%s%s%s", option->help, show ? " (default:\t" : "", show ? text : "",
            show ? ")" : "");
   print_wrapped(stream, detail);
 }

@@ -42,7 +42,7 @@ static const option_desc sample_options[] = {
      .offset = offsetof(sample, rate),
      .flags = OPTION_RECIPE,
      .section = "first",
-     .metavar = "X",
+     .metavar = "X…",
      .default_text = "0.1",
      .min = 0,
      .max = 0x1p63,
@@ -193,6 +193,7 @@ static void prints_help_and_values(void **state) {
   assert_ok(options_init(&table, &config));
   char *help = print_with(NULL, NULL), *values = print_with(options_print, &config);
   assert_non_null(strstr(help, "first:\n      --count N               how many (default: 3)\n"));
+  assert_non_null(strstr(help, "\n      --rate X…               a long help text"));
   assert_non_null(strstr(help, "\nsecond:\n      --[no-]quick            be quick (default: yes)\n"));
   assert_non_null(strstr(help, "  -l, --loud                  be loud\n"));
   assert_non_null(strstr(help, "--colour red|green|blue\n"));
