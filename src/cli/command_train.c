@@ -9,8 +9,10 @@
 #include "train/stop.h"
 #include "train/train.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A resumed run takes the checkpoint's configuration and folder; the command line still overrides both. */
 static gp_status lay_over_checkpoint(train_config *config, int argc, char *const argv[]) {
@@ -96,9 +98,13 @@ static void print_result(const train_config *config, const train_result *result)
     return;
   }
   if (result->checkpoint != NULL) printf("last checkpoint: %s\n", result->checkpoint);
-  if (result->best_epoch > 0)
-    printf("best top-1 error %.2f %% after epoch %lld: %s/model_best.safetensors\n", result->best_top1,
-           (long long)result->best_epoch, config->out_dir);
+  if (result->best_epoch == 0) return;
+  printf("best top-1 error %.2f %% after epoch %lld", result->best_top1, (long long)result->best_epoch);
+  /* A run resumed elsewhere may have left its best model behind. */
+  char path[PATH_MAX];
+  snprintf(path, sizeof path, "%s/model_best.safetensors", config->out_dir);
+  if (access(path, F_OK) == 0) printf(": %s", path);
+  putchar('\n');
 }
 
 static int train(const train_config *config, const char *recipe, int argc, char *const argv[]) {

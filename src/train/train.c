@@ -236,9 +236,10 @@ static gp_status train_epochs(train_session *session, train_result *result) {
   const int64_t epochs = session->config->epochs;
   const train_state *state = &session->state;
   gp_status status = GP_OK;
-  if (state->epoch >= epochs)
-    train_message(session->observer, "nothing left to train: %" PRId64 " of %" PRId64 " epochs are done", state->epoch,
-                  epochs);
+  if (state->epoch >= epochs || (out_of_steps(session) && state->batch == 0))
+    train_message(session->observer,
+                  "nothing left to train: %" PRId64 " of %" PRId64 " epochs, %" PRId64 " steps are done", state->epoch,
+                  epochs, state->step);
   /* Steps may have run out before the epoch they were in was tested. */
   while (status == GP_OK && state->epoch < epochs && (!out_of_steps(session) || state->batch > 0)) {
     status = run_epoch(session, result);
