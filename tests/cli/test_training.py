@@ -73,7 +73,7 @@ def test_save_last_checkpoint(data, tmp_path):
 def test_max_steps(data, tmp_path):
     succeeds(*train_arguments(data, tmp_path, epochs=5, max_steps=3))
     with open(tmp_path / "log.jsonl") as file:
-        steps = [record["step"] for record in map(json.loads, file) if record.get("type", "step") == "step"]
+        steps = [record["step"] for record in map(json.loads, file) if record["kind"] == "step"]
     assert max(steps) == 3
 
 
@@ -93,7 +93,7 @@ def test_every_pooling_trains(data, tmp_path):
 # ---- Repeating ------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("pool", ["gauss_CN", "gauss_HWCN"])
-@pytest.mark.parametrize("change", [{}, {"workers": 4}, {"workers": 0}, {"threads": 1}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"workers": 4}], ids=str)
 def test_same_seed_same_bytes(data, tmp_path, pool, change):
     for name, settings in (("a", {}), ("b", change)):
         succeeds(*train_arguments(data, tmp_path / name, pool=pool, **settings))

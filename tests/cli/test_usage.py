@@ -26,7 +26,7 @@ def test_train_help_names_its_options():
     for option in ("dataset", "data", "arch", "pool", "config-name", "out-dir", "resume", "evaluate", "seed", "workers",
                    "print-freq", "start-epoch", "save-last-checkpoint", "pdf-filename", "device", "batch-size", "epochs",
                    "lr", "momentum", "weight-decay", "max-steps", "checkpoint-every", "label-smoothing"):
-        assert f"--{option}" in text, option
+        assert f"--{option}" in text or f"--[no-]{option}" in text, option
 
 
 def test_version():
