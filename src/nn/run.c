@@ -3,6 +3,7 @@
 
 #include "base/parallel.h"
 #include "base/status.h"
+#include "base/vectorize.h"
 #include "nn/plan.h"
 
 static void *at(const nn_plan *plan, int32_t buffer) {
@@ -96,7 +97,7 @@ static void add_chunk(void *context, int64_t task) {
   if (end > sum->elements) end = sum->elements;
   float *target = sum->target; /* may be a or b */
   const float *a = sum->a, *b = sum->b;
-#pragma GCC ivdep
+  GP_INDEPENDENT
   for (size_t i = begin; i < end; ++i) target[i] = a[i] + b[i];
 }
 

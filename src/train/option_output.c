@@ -130,6 +130,7 @@ void options_print(const option_table *table, const void *config, FILE *stream) 
   }
   for (size_t i = 0; i < table->count; ++i) {
     const option_desc *option = &table->options[i];
+    if ((option->flags & OPTION_ASK) != 0) continue;
     const char *text = option_text(option, config, buffer);
     if (starts_section(table, i)) fprintf(stream, "%s:\n", option->section);
     fprintf(stream, "  %-*s  %s\n", width, option->name, text[0] == '\0' ? "-" : text);

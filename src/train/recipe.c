@@ -136,8 +136,9 @@ static const option_desc options[] = {
     {ENTRY(OPTION_BOOL, "run", RUN, "evaluate", evaluate), .help = "only test, do not train"},
     {ENTRY(OPTION_INT64, "run", RUN, "start-epoch", start_epoch), .metavar = "N", .default_text = "-1", .min = -1,
      .max = 1000000, .help = "epoch to begin with, counted from 0; -1: where the checkpoint stopped"},
-    {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "workers", workers), .metavar = "N", .default_text = "2", .min = 1,
-     .max = 256, .help = "threads that read and augment images; the result does not depend on it"},
+    {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "workers", workers), .metavar = "N", .default_text = "2", .min = 0,
+     .max = 256,
+     .help = "threads that read and augment images; 0: the computing one does; the result does not depend on it"},
     {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "threads", threads), .metavar = "N", .default_text = "0", .max = 4096,
      .help = "threads that compute; 0: as the machine has"},
     {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "print-freq", print_freq), .metavar = "N", .default_text = "50",
@@ -151,7 +152,8 @@ static const option_desc options[] = {
      .help = "file name of the curves in the out folder; the same with .png, .dat and .gp lie beside"},
     {ENTRY(OPTION_CHOICE, "run", RUN, "device", device), .choices = "cpu", .default_text = "cpu",
      .help = "what computes"},
-    {ENTRY(OPTION_BOOL, "run", RUN, "help", help), .short_name = 'h', .help = "print this and exit"},
+    {ENTRY(OPTION_BOOL, "run", OPTION_RUN | OPTION_ASK, "help", help), .short_name = 'h',
+     .help = "print this and exit"},
 };
 
 const option_table train_option_table = {options, sizeof options / sizeof *options};

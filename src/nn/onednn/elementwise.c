@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "base/vectorize.h"
 #include "nn/onednn/primitive.h"
 
 enum { CHUNK = 8192 }; /* floats a task; three operands of it fit the first-level caches */
@@ -61,12 +62,12 @@ static void add_relu(float *restrict dst, const float *a, const float *b, size_t
 
 /* In place when dst is the gradient itself, so without restrict. */
 static void relu_gradient(float *dst, const float *gradient, const float *y, size_t count) {
-#pragma GCC ivdep
+  GP_INDEPENDENT
   for (size_t i = 0; i < count; ++i) dst[i] = y[i] > 0 ? gradient[i] : 0;
 }
 
 static void sigmoid_gradient(float *dst, const float *gradient, const float *y, size_t count) {
-#pragma GCC ivdep
+  GP_INDEPENDENT
   for (size_t i = 0; i < count; ++i) dst[i] = gradient[i] * y[i] * (1 - y[i]);
 }
 
