@@ -166,7 +166,7 @@ static void print_measured(const bench *b, nn_mode mode) {
   qsort(b->seconds, (size_t)n, sizeof *b->seconds, compare_doubles);
   const double median = 0.5 * (b->seconds[(n - 1) / 2] + b->seconds[n / 2]);
   const double least = b->seconds[0], most = b->seconds[n - 1];
-  const char *name = mode == NN_TRAIN ? "train" : "infer";
+  const char *name = mode == NN_TRAIN ? "train" : "inference";
   if (config->json)
     printf("{\"arch\": \"%s\", \"pool\": \"%s\", \"batch\": %" PRId64 ", \"image\": %" PRId64
            ", \"threads\": %d, "
