@@ -1,4 +1,5 @@
 /* gausspool bench net: the speed of a whole net on random data. */
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/philox.h"
@@ -6,7 +7,6 @@
 #include "cli/cli.h"
 #include "models/models.h"
 #include "train/model_file.h"
-#include "train/pass.h"
 #include "train/sgd.h"
 
 #include <inttypes.h>
@@ -187,9 +187,9 @@ static gp_status measure(bench *b, nn_mode mode) {
   GP_TRY(nn_plan_create(&b->plan, b->net, &(nn_plan_desc){.batch = b->config->batch, .mode = mode}));
   for (int64_t i = 0; i < WARM_UP; ++i) GP_TRY(step(b, mode, i));
   for (int64_t i = 0; i < b->config->steps; ++i) {
-    const double started = train_seconds();
+    const double started = gp_seconds();
     GP_TRY(step(b, mode, WARM_UP + i));
-    b->seconds[i] = train_seconds() - started;
+    b->seconds[i] = gp_seconds() - started;
   }
   print_measured(b, mode);
 cleanup:

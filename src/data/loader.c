@@ -1,5 +1,6 @@
 #include "data/loader.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "data/order.h"
@@ -10,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { MESSAGE_SIZE = 1024 };
 
@@ -58,12 +58,6 @@ struct data_loader {
   bool stop;          /* the workers are to end */
   atomic_bool cancel; /* batches being filled are not wanted any more; read without the lock */
 };
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- Filling one batch ----------------------------------------------------------------------- */
 
@@ -327,12 +321,12 @@ gp_status data_loader_next(data_loader *loader, const data_batch **batch) {
   if (loader->next_out >= loader->batches) return GP_OK;
   int64_t number = loader->next_out++;
   ring_slot *slot = &loader->slots[number % loader->ring];
-  double before = seconds_now();
+  double before = gp_seconds();
   if (loader->worker_count == 0)
     fill_slot(loader, slot, number, &loader->image);
   else
     await_slot(loader, slot, number);
-  loader->wait_seconds += seconds_now() - before;
+  loader->wait_seconds += gp_seconds() - before;
   if (slot->status != GP_OK) return gp_fail(slot->status, "%s", slot->message);
   *batch = &slot->batch;
   return GP_OK;

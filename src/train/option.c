@@ -118,8 +118,7 @@ gp_status option_set_text(const option_desc *option, void *config, const char *p
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Levenshtein distance; names past NAME_LIMIT count as far from everything. */
-static size_t edit_distance(const char *a, const char *b) {
+size_t option_edit_distance(const char *a, const char *b) {
   size_t row[NAME_LIMIT + 1], a_length = strlen(a), b_length = strlen(b);
   if (a_length > NAME_LIMIT || b_length > NAME_LIMIT) return NAME_LIMIT;
   for (size_t j = 0; j <= b_length; ++j) row[j] = j;
@@ -139,7 +138,7 @@ const option_desc *option_nearest(const option_table *table, const char *name) {
   const option_desc *nearest = NULL;
   size_t limit = strlen(name) / 3 + 2; /* farther than that is no slip of the finger */
   for (size_t i = 0; i < table->count; ++i) {
-    size_t distance = edit_distance(name, table->options[i].name);
+    size_t distance = option_edit_distance(name, table->options[i].name);
     if (distance >= limit) continue;
     limit = distance;
     nearest = &table->options[i];

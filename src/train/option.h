@@ -56,6 +56,9 @@ void options_clear(const option_table *table, void *config);
 /* The option of that name, or NULL. */
 const option_desc *options_find(const option_table *table, const char *name);
 
+/* Levenshtein distance of two names, for suggesting the nearest; past 64 bytes a name is 64 from every other. */
+size_t option_edit_distance(const char *a, const char *b);
+
 /* Sets one field from text. GP_ERROR_INVALID_ARGUMENT for an unknown name (the message suggests the nearest) or a
  * bad value (the message says what was expected and found); the field is then unchanged. */
 GP_NODISCARD gp_status options_set(const option_table *table, void *config, const char *name, const char *text);

@@ -1,14 +1,9 @@
 #include "train/pass.h"
 
+#include "base/clock.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
-
-double train_seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void train_message(const train_observer *observer, const char *format, ...) {
   if (observer == NULL || observer->message == NULL) return;
@@ -21,7 +16,7 @@ void train_message(const train_observer *observer, const char *format, ...) {
 }
 
 void train_pass_start(train_pass *pass, const train_observer *observer, const train_progress *start) {
-  *pass = (train_pass){.observer = observer, .started = train_seconds(), .first_batch = start->batch};
+  *pass = (train_pass){.observer = observer, .started = gp_seconds(), .first_batch = start->batch};
   pass->progress = (train_progress){
       .phase = start->phase,
       .epoch = start->epoch,
@@ -35,7 +30,7 @@ void train_pass_start(train_pass *pass, const train_observer *observer, const tr
 
 void train_pass_step(train_pass *pass, int64_t count, double lr, const train_meter *meter) {
   train_progress *progress = &pass->progress;
-  const double elapsed = train_seconds() - pass->started;
+  const double elapsed = gp_seconds() - pass->started;
   pass->images += count;
   progress->batch += 1;
   progress->loss = train_meter_loss(meter);

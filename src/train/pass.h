@@ -12,9 +12,6 @@ typedef struct train_pass {
   int64_t first_batch, images; /* done before, and in, this process */
 } train_pass;
 
-/* Seconds on a clock that only goes forward. */
-double train_seconds(void);
-
 /* Sends one line to the observer, if there is one who listens. */
 void train_message(const train_observer *observer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -1,5 +1,6 @@
 #include "train/train.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "train/curves.h"
@@ -157,7 +158,7 @@ static double wait_seconds(const train_session *session) {
 static gp_status measure_epoch(train_session *session, train_epoch_row *row, train_result *result) {
   gp_status status = GP_OK;
   train_state *state = &session->state;
-  const double started = train_seconds(), waited = wait_seconds(session);
+  const double started = gp_seconds(), waited = wait_seconds(session);
   train_pass pass = {0};
   train_meter test;
   GP_TRY(train_pass_run(session, &pass, result));
@@ -172,7 +173,7 @@ static gp_status measure_epoch(train_session *session, train_epoch_row *row, tra
       .val_top1 = result->val_top1,
       .val_top5 = result->val_top5,
       .images_per_second = pass.progress.images_per_second,
-      .seconds = train_seconds() - started,
+      .seconds = gp_seconds() - started,
       .wait_seconds = wait_seconds(session) - waited,
   };
   session->info.epoch = row->epoch;
