@@ -4,9 +4,11 @@
 #include "nn/nn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cli_command commands[] = {
     {.name = "train",
@@ -76,9 +78,19 @@ static int run(int argc, char *argv[]) {
   return CLI_USAGE;
 }
 
+/* Started with a standard stream closed, the program's next file would get its number, and what is printed would go into
+ * that file. The number is held instead, opened the wrong way round, so that using the stream still fails. */
+static void hold_closed_streams(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
+    if (fcntl(fd, F_GETFD) < 0) (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char *argv[]) {
-  /* A reader that goes away is a failing write, reported below, not a silent death in the middle of a training. */
+  hold_closed_streams();
+  /* A reader that goes away and a limit on file sizes are failing writes, which are reported, not a silent death in the
+   * middle of a training. */
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   if (argc > 0) cli_program_name = argv[0];
   int code = run(argc, argv);
   errno = 0;

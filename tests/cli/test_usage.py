@@ -1,7 +1,9 @@
 """Help, wrong options and missing files."""
+import subprocess
+
 import pytest
 
-from helpers import fails, gausspool, succeeds, train_arguments
+from helpers import PROGRAM, ROOT, environment, fails, gausspool, succeeds, train_arguments
 
 COMMANDS = ["train", "test", "predict", "info", "bench"]
 
@@ -98,13 +100,41 @@ def test_missing_data_names_the_file(data, tmp_path):
         fails(*train_arguments(folder, tmp_path / "out"), names=(name, folder))
 
 
-@pytest.mark.bad_input
-def test_closed_output():
-    """A reader that goes away is an error, not a success, and no crash."""
-    import subprocess
+def run_in_shell(command, *arguments):
+    """Runs the program as "$@" of a line for sh."""
+    return subprocess.run(["sh", "-c", command, "sh", str(PROGRAM), *map(str, arguments)], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, env=environment(), cwd=ROOT, timeout=300)
 
-    from helpers import PROGRAM, ROOT, environment
-    with open("/dev/full", "w") as full:
-        result = subprocess.run([PROGRAM, "info", "--arch", "resnet8", "--pool", "gauss_CN"], stdout=full, text=True,
-                                stderr=subprocess.PIPE, env=environment(), cwd=ROOT, timeout=60)
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_closed_output(redirection):
+    """A reader that goes away is an error, not a success, and no crash."""
+    result = run_in_shell(f'exec "$@" {redirection}', "info", "--arch", "resnet8", "--pool", "gauss_CN")
     assert result.returncode == 1 and "Sanitizer" not in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_stay_out_of_the_files(data, tmp_path, redirection):
+    """What is printed must not go into a file that got the number of a closed stream."""
+    result = run_in_shell(f'exec "$@" {redirection}', *train_arguments(data, tmp_path / "out", epochs=1))
+    assert result.returncode == (1 if " >&-" in f" {redirection}" else 0), result.stderr
+    lines = (tmp_path / "out" / "log.csv").read_text().splitlines()
+    assert len(lines) == 2 and len({line.count(",") for line in lines}) == 1, lines
+    for path in (tmp_path / "out").iterdir():
+        assert b"epoch 1/1" not in path.read_bytes(), path.name
+
+
+@pytest.mark.bad_input
+def test_file_size_limit(data, trained, tmp_path):
+    """The limit shows as a write that fails, with its message, in every command."""
+    result = run_in_shell('ulimit -f 1; exec "$@"', "test", "--model-file", trained.model, "--data", data, "--logits-out",
+                          tmp_path / "logits.npy")
+    assert result.returncode == 1 and "logits.npy" in result.stderr, result.stderr
+
+
+def test_bench_table():
+    """Head and rows stand in the same columns."""
+    rows = succeeds("bench", "net", "--arch", "resnet8", "--batch", 2, "--steps", 1).stdout.splitlines()
+    assert len(rows) == 3 and len(set(map(len, rows))) == 1, rows
