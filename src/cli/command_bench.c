@@ -175,7 +175,7 @@ static void print_measured(const bench *b, nn_mode mode) {
            config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name,
            (double)config->batch / median, 1e3 * median, 1e3 * least, 1e3 * most, peak_mib());
   else
-    printf("%-10s %-12s %6" PRId64 " %6" PRId64 " %8d  %-6s %10.1f %12.3f %10.3f %10.3f %10.1f\n", config->arch,
+    printf("%-10s %-12s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f\n", config->arch,
            config->pool, config->batch, config->image, (int)gp_max_threads(), name, (double)config->batch / median,
            1e3 * median, 1e3 * least, 1e3 * most, peak_mib());
   fflush(stdout);
@@ -224,7 +224,7 @@ static gp_status bench_net(const bench_config *config) {
                           &(model_net_desc){.batch = config->batch, .trainable = config->mode != MODE_INFER}));
   GP_TRY(nn_net_init(b.net, 1));
   if (!config->json)
-    printf("%-10s %-12s %6s %6s %8s  %-6s %10s %12s %10s %10s %10s\n", "arch", "pool", "batch", "image", "threads",
+    printf("%-10s %-12s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s\n", "arch", "pool", "batch", "image", "threads",
            "mode", "images/s", "median ms", "min ms", "max ms", "peak MiB");
   if (config->mode != MODE_TRAIN) GP_TRY(measure(&b, NN_INFER));
   if (config->mode != MODE_INFER) GP_TRY(measure(&b, NN_TRAIN));
