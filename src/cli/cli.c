@@ -30,36 +30,17 @@ void cli_print_help(const cli_command *command, const option_table *table) {
   if (command->notes != NULL) printf("\n%s", command->notes);
 }
 
-/* Levenshtein distance of short names, row by row. */
-static int distance(const char *a, const char *b) {
-  enum { LONGEST = 64 };
-  int row[LONGEST + 1];
-  const int length = (int)strlen(b);
-  if (length > LONGEST || strlen(a) > LONGEST) return LONGEST;
-  for (int j = 0; j <= length; ++j) row[j] = j;
-  for (int i = 1; a[i - 1] != '\0'; ++i) {
-    int diagonal = row[0];
-    row[0] = i;
-    for (int j = 1; j <= length; ++j) {
-      const int change = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      const int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-      row[j] = change < shorter ? change : shorter;
-    }
-  }
-  return row[length];
-}
-
 gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index)) {
   char known[640] = "";
   const char *nearest = NULL;
-  int least = 4; /* a nearest name further off than this would be no help */
+  size_t least = 4; /* a nearest name further off than this would be no help */
   for (int32_t i = 0; name_at(i) != NULL; ++i) {
     const size_t used = strlen(known);
     if (strcmp(text, name_at(i)) == 0) return GP_OK;
     snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", name_at(i));
-    if (distance(text, name_at(i)) >= least) continue;
-    least = distance(text, name_at(i));
+    const size_t distance = option_edit_distance(text, name_at(i));
+    if (distance >= least) continue;
+    least = distance;
     nearest = name_at(i);
   }
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s: expected one of %s, found '%s'%s%s%s", option, known, text,
