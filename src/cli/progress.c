@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -7,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LINE_SIZE = 512, TIME_SIZE = 32, DEFAULT_WIDTH = 80, LEAST_BAR = 8, MOST_BAR = 40 };
@@ -21,12 +21,6 @@ struct cli_progress {
   bool shown; /* a bar is on the screen */
   double drawn_at;
 };
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- Texts ---- */
 
@@ -85,30 +79,62 @@ static void clear_bar(cli_progress *view) {
   view->shown = false;
 }
 
-/* Fills the width that the texts leave with a bar, or leaves it out; never as wide as the terminal, which would wrap. */
+/* What stands after the bar, each with its gap before, in the order of worth: a narrow terminal gets the first ones. */
+enum { FIELDS = 5, FIELD_SIZE = 48 };
+
+static void bar_fields(const train_progress *progress, char fields[FIELDS][FIELD_SIZE]) {
+  char text[TIME_SIZE];
+  memset(fields, 0, FIELDS * sizeof *fields);
+  if (progress->batch <= 0) return;
+  if (progress->seconds_left >= 0 && progress->batch < progress->batches)
+    snprintf(fields[0], FIELD_SIZE, "  %s left", time_text(progress->seconds_left, text));
+  snprintf(fields[1], FIELD_SIZE, "  loss %s", loss_text(progress->loss, text));
+  snprintf(fields[2], FIELD_SIZE, "  top-1 %.2f %%", progress->top1);
+  snprintf(fields[3], FIELD_SIZE, "  top-5 %.2f %%", progress->top5);
+  if (progress->images_per_second > 0)
+    snprintf(fields[4], FIELD_SIZE, "  %.0f images/s", fmin(progress->images_per_second, 1e9));
+}
+
+/* Joins the first fields, as many as fit; gives what is left of the room. */
+static int join_fields(char fields[FIELDS][FIELD_SIZE], int room, char text[LINE_SIZE]) {
+  size_t used = 0;
+  text[0] = '\0';
+  for (int i = 0; i < FIELDS && (int)strlen(fields[i]) <= room; ++i) {
+    const size_t length = strlen(fields[i]);
+    memcpy(text + used, fields[i], length + 1);
+    used += length;
+    room -= (int)length;
+  }
+  return room;
+}
+
+/* "epoch 2/3  [####....]  25%  1:15 left  loss 1.2500 …": never as wide as the terminal, which would wrap. What does not
+ * fit is left out, least of all the time left: before that the bar goes. */
 static void draw_bar(cli_progress *view, const train_progress *progress) {
-  char pass[LINE_SIZE], figures[LINE_SIZE], line[2 * LINE_SIZE + MOST_BAR];
-  int width = terminal_width(view->stream) - 1;
+  enum { PERCENT_WIDTH = sizeof " 100%" - 1, FRAME_WIDTH = sizeof "  []" - 1 };
+  char pass[LINE_SIZE], fields[FIELDS][FIELD_SIZE], figures[LINE_SIZE], bar[MOST_BAR + FRAME_WIDTH + 1] = "";
+  char line[2 * LINE_SIZE + MOST_BAR];
+  const int width = terminal_width(view->stream) - 1;
   double part = progress->batches > 0 ? (double)progress->batch / (double)progress->batches : 0;
   part = fmin(fmax(part, 0), 1);
   pass_text(progress, pass);
-  figures[0] = '\0';
-  if (progress->batch > 0) figures_text(progress, false, figures);
-  int room = width - (int)strlen(pass) - (int)strlen(figures) - (int)sizeof "  [] 100%  " + 1;
-  int cells = room > MOST_BAR ? MOST_BAR : room;
-  if (cells < LEAST_BAR) {
-    snprintf(line, sizeof line, "%s  %3.0f%%  %s", pass, 100 * part, figures);
-  } else {
-    char filled[MOST_BAR + 1];
-    int done = (int)(part * cells);
+  bar_fields(progress, fields);
+  const int room = width - (int)strlen(pass) - PERCENT_WIDTH, beside_bar = room - FRAME_WIDTH - LEAST_BAR;
+  if (beside_bar >= (int)strlen(fields[0])) {
+    const int spare = join_fields(fields, beside_bar, figures);
+    const int cells = LEAST_BAR + (spare < MOST_BAR - LEAST_BAR ? spare : MOST_BAR - LEAST_BAR);
+    char filled[MOST_BAR];
     memset(filled, '.', sizeof filled);
-    memset(filled, '#', (size_t)done);
-    snprintf(line, sizeof line, "%s  [%.*s] %3.0f%%  %s", pass, cells, filled, 100 * part, figures);
+    memset(filled, '#', (size_t)(part * cells));
+    snprintf(bar, sizeof bar, "  [%.*s]", cells, filled);
+  } else {
+    join_fields(fields, room, figures);
   }
+  snprintf(line, sizeof line, "%s%s %3.0f%%%s", pass, bar, floor(100 * part), figures);
   fprintf(view->stream, "\r%.*s\033[K", width > 0 ? width : 0, line);
   fflush(view->stream);
   view->shown = true;
-  view->drawn_at = now();
+  view->drawn_at = gp_seconds();
 }
 
 /* ---- The observer ---- */
@@ -122,7 +148,7 @@ static void on_step(void *context, const train_progress *progress) {
   cli_progress *view = context;
   char pass[LINE_SIZE], figures[LINE_SIZE];
   if (view->bar) {
-    if (!view->shown || now() - view->drawn_at >= redraw_seconds) draw_bar(view, progress);
+    if (!view->shown || gp_seconds() - view->drawn_at >= redraw_seconds) draw_bar(view, progress);
     return;
   }
   if (view->print_freq <= 0 || progress->batch % view->print_freq != 0) return;
@@ -183,9 +209,8 @@ static bool is_terminal(FILE *stream) {
 gp_status cli_progress_create(cli_progress **out, const cli_progress_desc *desc) {
   gp_status status = GP_ALLOC(out, 1);
   if (status != GP_OK) return status;
-  **out = (cli_progress){.stream = desc->stream,
-                         .print_freq = desc->print_freq,
-                         .bar = desc->force_bar || (!desc->force_plain && is_terminal(desc->stream))};
+  **out = (cli_progress){
+      .stream = desc->stream, .print_freq = desc->print_freq, .bar = desc->force_bar || is_terminal(desc->stream)};
   return GP_OK;
 }
 

@@ -11,8 +11,7 @@ typedef struct cli_progress cli_progress;
 typedef struct cli_progress_desc {
   FILE *stream;       /* stays the caller's */
   int64_t print_freq; /* batches between plain lines; 0: none */
-  /* Terminal or not is asked of the stream; these force it, for tests. */
-  bool force_bar, force_plain;
+  bool force_bar;     /* also where the stream is no terminal, for tests */
 } cli_progress_desc;
 
 GP_NODISCARD gp_status cli_progress_create(cli_progress **out, const cli_progress_desc *desc);
