@@ -34,12 +34,12 @@ static gp_status make_room(train_report *report) {
   return GP_OK;
 }
 
-/* Puts a row at its place; an epoch that is there already gets the newer row, if `replace`. */
-static gp_status insert_row(train_report *report, const train_epoch_row *row, bool replace) {
+/* Puts a row at its place; an epoch that is there already gets the newer row. */
+static gp_status insert_row(train_report *report, const train_epoch_row *row) {
   size_t at = report->count;
   while (at > 0 && report->rows[at - 1].epoch > row->epoch) --at;
   if (at > 0 && report->rows[at - 1].epoch == row->epoch) {
-    if (replace) report->rows[at - 1] = *row;
+    report->rows[at - 1] = *row;
     return GP_OK;
   }
   gp_status status = make_room(report);
@@ -68,19 +68,33 @@ static gp_status read_log(const char *path, void **text) {
   return status == GP_ERROR_NOT_FOUND ? GP_ALLOC((char **)text, 1) : status;
 }
 
-static gp_status restore_csv(train_report *report, const train_report_desc *desc) {
+static const train_epoch_row *find_epoch(const train_report_desc *desc, int64_t epoch) {
+  for (size_t i = 0; i < desc->history_count; ++i)
+    if (desc->history[i].epoch == epoch) return &desc->history[i];
+  return NULL;
+}
+
+/* The epochs are those of the history; from log.csv come their times, if its row tells of the same results. *foreign is
+ * the first epoch of which the file tells otherwise, so that it is another run's from there on; or INT64_MAX. */
+static gp_status restore_csv(train_report *report, const train_report_desc *desc, int64_t *foreign) {
   gp_status status = GP_OK;
   void *text = NULL;
   atomic_file *file = NULL;
   char line_buffer[REPORT_LINE_SIZE];
   GP_TRY(read_log(report->csv_path, &text));
+  for (size_t i = 0; i < desc->history_count; ++i)
+    if (desc->history[i].epoch <= desc->first_epoch) GP_TRY(insert_row(report, &desc->history[i]));
+  *foreign = INT64_MAX;
   char *at = text;
   for (char *line = next_line(&at); line != NULL; line = next_line(&at)) {
     train_epoch_row row;
-    if (report_read_csv(line, &row) && row.epoch <= desc->first_epoch) GP_TRY(insert_row(report, &row, true));
+    if (!report_read_csv(line, &row) || row.epoch > desc->first_epoch) continue;
+    const train_epoch_row *known = find_epoch(desc, row.epoch);
+    if (known != NULL && report_same_results(known, &row))
+      GP_TRY(insert_row(report, &row));
+    else if (row.epoch < *foreign)
+      *foreign = row.epoch;
   }
-  for (size_t i = 0; i < desc->history_count; ++i)
-    if (desc->history[i].epoch <= desc->first_epoch) GP_TRY(insert_row(report, &desc->history[i], false));
   GP_TRY(atomic_file_create(&file, report->csv_path, 0));
   GP_TRY(atomic_file_printf(file, "%s\n", report_csv_header));
   for (size_t i = 0; i < report->count; ++i)
@@ -92,7 +106,7 @@ cleanup:
   return status;
 }
 
-static gp_status restore_json(train_report *report, const train_report_desc *desc) {
+static gp_status restore_json(train_report *report, const train_report_desc *desc, int64_t foreign) {
   gp_status status = GP_OK;
   void *text = NULL;
   atomic_file *file = NULL;
@@ -100,7 +114,9 @@ static gp_status restore_json(train_report *report, const train_report_desc *des
   GP_TRY(atomic_file_create(&file, report->json_path, 0));
   char *at = text;
   for (char *line = next_line(&at); line != NULL; line = next_line(&at)) {
-    if (!report_keep_json(line, desc->first_epoch, desc->first_step)) continue;
+    int64_t epoch = 0;
+    if (!report_keep_json(line, desc->first_epoch, desc->first_step, &epoch) || epoch >= foreign) continue;
+    if (epoch <= desc->first_epoch && find_epoch(desc, epoch) == NULL) continue;
     GP_TRY(atomic_file_write(file, line, strlen(line)));
     GP_TRY(atomic_file_write(file, "\n", 1));
   }
@@ -119,13 +135,14 @@ static gp_status open_log(const char *path, int *fd) {
 gp_status train_report_create(train_report **out, const train_report_desc *desc) {
   gp_status status = GP_OK;
   train_report *report = NULL;
+  int64_t foreign = 0;
   *out = NULL;
   GP_TRY(GP_ALLOC(&report, 1));
   report->csv_fd = report->json_fd = -1;
   GP_TRY(path_join(&report->csv_path, desc->out_dir, "log.csv"));
   GP_TRY(path_join(&report->json_path, desc->out_dir, "log.jsonl"));
-  GP_TRY(restore_csv(report, desc));
-  GP_TRY(restore_json(report, desc));
+  GP_TRY(restore_csv(report, desc, &foreign));
+  GP_TRY(restore_json(report, desc, foreign));
   GP_TRY(open_log(report->csv_path, &report->csv_fd));
   GP_TRY(open_log(report->json_path, &report->json_fd));
   *out = report;
@@ -168,7 +185,7 @@ gp_status train_report_step(train_report *report, const train_step_row *row) {
 gp_status train_report_epoch(train_report *report, const train_epoch_row *row) {
   gp_status status = GP_OK;
   char line[REPORT_LINE_SIZE];
-  GP_TRY(insert_row(report, row, true));
+  GP_TRY(insert_row(report, row));
   GP_TRY(append_line(report->csv_fd, report->csv_path, report_csv_line(row, line)));
   GP_TRY(append_line(report->json_fd, report->json_path, report_json_epoch(row, line)));
 cleanup:

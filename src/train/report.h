@@ -12,7 +12,8 @@ typedef struct train_report_desc {
    * interrupted, are dropped; with 0 and 0 the files start anew. */
   int64_t first_epoch; /* epochs done */
   int64_t first_step;  /* steps done */
-  /* Epochs known from the checkpoint, taken where log.csv does not have them (another folder, a lost file). */
+  /* Epochs known from the checkpoint. Only these stay; log.csv contributes their times where its row tells of the same
+   * results. What the files hold of other epochs or results is another run's and is dropped. */
   const train_epoch_row *history;
   size_t history_count;
 } train_report_desc;

@@ -17,7 +17,10 @@ const char *report_json_step(const train_step_row *row, char line[REPORT_LINE_SI
 /* Reads a line of log.csv; false if it is none of ours. `line` ends with a zero byte. */
 bool report_read_csv(const char *line, train_epoch_row *row);
 
-/* Whether a line of log.jsonl is an intact record from before this point. */
-bool report_keep_json(const char *line, int64_t first_epoch, int64_t first_step);
+/* Whether two rows of an epoch are of the same computation, as far as log.csv can tell; how fast it went aside. */
+bool report_same_results(const train_epoch_row *a, const train_epoch_row *b);
+
+/* Whether a line of log.jsonl is an intact record from before this point; *epoch is then the one it belongs to. */
+bool report_keep_json(const char *line, int64_t first_epoch, int64_t first_step, int64_t *epoch);
 
 #endif

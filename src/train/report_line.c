@@ -116,7 +116,17 @@ bool report_read_csv(const char *line, train_epoch_row *row) {
   return *end == '\0' && row->epoch >= 1;
 }
 
-bool report_keep_json(const char *line, int64_t first_epoch, int64_t first_step) {
+bool report_same_results(const train_epoch_row *a, const train_epoch_row *b) {
+  enum { RESULTS = 7 };
+  bool same = a->epoch == b->epoch;
+  for (int i = 0; same && i < RESULTS; ++i) {
+    const double of_a = value_of(a, &epoch_columns[i]), of_b = value_of(b, &epoch_columns[i]);
+    same = of_a == of_b || (!isfinite(of_a) && !isfinite(of_b)); /* these are all written as nan */
+  }
+  return same;
+}
+
+bool report_keep_json(const char *line, int64_t first_epoch, int64_t first_step, int64_t *at) {
   json_t *record = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
   const char *kind = json_string_value(json_object_get(record, "kind"));
   const json_t *epoch = json_object_get(record, "epoch"), *step = json_object_get(record, "step");
@@ -125,6 +135,8 @@ bool report_keep_json(const char *line, int64_t first_epoch, int64_t first_step)
     keep = json_is_integer(epoch) && json_integer_value(epoch) <= first_epoch;
   else if (kind != NULL && strcmp(kind, "step") == 0)
     keep = json_is_integer(step) && json_integer_value(step) <= first_step;
+  *at = json_integer_value(epoch);
+  keep = keep && json_is_integer(epoch);
   json_decref(record);
   return keep;
 }

@@ -66,32 +66,62 @@ cleanup:
   return status;
 }
 
-/* The best model so far stays with the run when it goes on in another folder. */
-static gp_status bring_best_model(const train_session *session, const char *checkpoint) {
+/* ---- The best model so far ---- */
+
+/* Whether the file is there and is the model that `state` calls its best. */
+static bool is_best_model(const char *path, const train_state *state) {
+  model_file *file = NULL;
+  bool same = access(path, R_OK) == 0 && model_file_open(&file, path) == GP_OK;
+  const model_info *info = same ? model_file_info(file) : NULL;
+  same = same && info->epoch == state->best_epoch && info->val_top1 == state->best_top1;
+  for (int64_t i = 0; same && i < state->history_count; ++i)
+    if (state->history[i].epoch == state->best_epoch) same = info->val_loss == state->history[i].val_loss;
+  model_file_close(&file);
+  return same;
+}
+
+static gp_status beside(const char *path, const char *name, char **out) {
   gp_status status = GP_OK;
-  char *target = NULL, *source = NULL, *folder = NULL;
+  char *folder = NULL;
+  const char *slash = strrchr(path, '/');
+  GP_TRY(gp_strdup(&folder, path));
+  folder[slash == NULL ? 0 : slash - path + 1] = '\0';
+  GP_TRY(path_join(out, folder, name));
+cleanup:
+  gp_free(folder);
+  return status;
+}
+
+gp_status train_resume_best(train_session *session) {
+  gp_status status = GP_OK;
+  train_state *state = &session->state;
+  char *target = NULL, *source = NULL;
   void *bytes = NULL;
   size_t size = 0;
-  const char *slash = strrchr(checkpoint, '/');
+  if (session->resumed_from == NULL || state->best_epoch == 0) goto cleanup;
   GP_TRY(train_session_path(session, TRAIN_BEST_NAME, &target));
-  if (session->state.best_epoch == 0 || access(target, F_OK) == 0) goto cleanup;
-  GP_TRY(gp_strdup(&folder, checkpoint));
-  folder[slash == NULL ? 0 : slash - checkpoint + 1] = '\0';
-  GP_TRY(path_join(&source, folder, TRAIN_BEST_NAME));
-  if (access(source, R_OK) != 0) {
-    train_message(session->observer, "the best model so far (epoch %" PRId64 ") is not beside %s",
-                  session->state.best_epoch, checkpoint);
+  if (is_best_model(target, state)) goto cleanup;
+  GP_TRY(beside(session->resumed_from, TRAIN_BEST_NAME, &source));
+  if (is_best_model(source, state)) {
+    GP_TRY(file_read_whole(source, 0, &bytes, &size));
+    GP_TRY(atomic_file_replace(target, bytes, size));
     goto cleanup;
   }
-  GP_TRY(file_read_whole(source, 0, &bytes, &size));
-  GP_TRY(atomic_file_replace(target, bytes, size));
+  train_message(session->observer,
+                "the best model so far (epoch %" PRId64
+                ", top-1 error %.2f %%) is neither %s nor beside the checkpoint: "
+                "the best is chosen from the epochs to come",
+                state->best_epoch, state->best_top1, target);
+  state->best_epoch = 0;
+  state->best_top1 = 0;
 cleanup:
   gp_free(target);
   gp_free(source);
-  gp_free(folder);
   gp_free(bytes);
   return status;
 }
+
+/* ---- The state ---- */
 
 static gp_status resume_training(train_session *session, const model_file *file) {
   gp_status status = GP_OK;
@@ -107,7 +137,6 @@ static gp_status resume_training(train_session *session, const model_file *file)
   session->info.val_loss = model_file_info(file)->val_loss;
   session->info.val_top1 = model_file_info(file)->val_top1;
   session->info.val_top5 = model_file_info(file)->val_top5;
-  GP_TRY(bring_best_model(session, model_file_path(file)));
   train_message(session->observer, "resumed from %s: %" PRId64 " epochs and %" PRId64 " of %" PRId64 " batches done",
                 model_file_path(file), state->epoch, state->batch, session->batches);
 cleanup:
@@ -134,10 +163,13 @@ gp_status train_resume(train_session *session) {
     GP_TRY(checkpoint_find(config->resume, &path));
     GP_TRY(model_file_open(&file, path));
     GP_TRY(check_same_net(file, &session->info));
-    if (config->evaluate)
+    if (config->evaluate) {
       GP_TRY(model_file_load(file, session->net, false));
-    else
+    } else {
       GP_TRY(resume_training(session, file));
+      session->resumed_from = path;
+      path = NULL;
+    }
   } else if (config->evaluate) {
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "--evaluate tests a trained model: give it by --resume FILE"));
   }

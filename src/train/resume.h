@@ -9,4 +9,8 @@
  * when the checkpoint is of another net, data set or, in the middle of an epoch, order of samples. */
 GP_NODISCARD gp_status train_resume(train_session *session);
 
+/* Sees to it that out_dir holds the best model of the resumed run's epochs so far: fetched from beside the checkpoint
+ * where it is not there. Where neither file is that model, says so and forgets the best. */
+GP_NODISCARD gp_status train_resume_best(train_session *session);
+
 #endif

@@ -192,6 +192,7 @@ gp_status train_session_open(train_session *session, const train_config *config,
   GP_TRY(train_resume(session));
   GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
   if (config->evaluate) goto cleanup;
+  GP_TRY(train_resume_best(session));
   GP_TRY(write_config(session));
   GP_TRY(open_report(session));
 cleanup:
@@ -209,4 +210,5 @@ void train_session_close(train_session *session) {
   data_source_destroy(&session->test_source);
   model_info_clear(&session->info);
   train_state_clear(&session->state);
+  gp_free(session->resumed_from);
 }

@@ -19,6 +19,7 @@ typedef struct train_session {
   int64_t batches; /* of an epoch */
   model_info info;
   train_state state;
+  char *resumed_from; /* the checkpoint's path; NULL: a fresh run, or config->evaluate */
   train_report *report; /* NULL with config->evaluate */
 } train_session;
 

@@ -189,6 +189,31 @@ static void test_resume_elsewhere(void **state) {
   free(log);
 }
 
+static char *lines_of_csv(const char *out) {
+  char name[64];
+  snprintf(name, sizeof name, "%s/log.csv", out);
+  return get_file(in_folder(name), NULL);
+}
+
+/* Where another run has left its results, its best model and its log are not taken for the resumed run's own. */
+static void test_resume_over_another_run(void **state) {
+  (void)state;
+  assert_ok(run("other", (const char *[]){"seed", "12", NULL}, NULL, NULL));
+  assert_ok(run("part", (const char *[]){"max-steps", "12", NULL}, NULL, NULL));
+  char path[TEST_PATH_SIZE];
+  snprintf(path, sizeof path, "%s", in_folder("part/checkpoint_epoch002.safetensors"));
+  assert_ok(run("other", (const char *[]){"resume", path, NULL}, NULL, NULL));
+  expect_as_whole("other");
+  char *whole = lines_of_csv("whole"), *other = lines_of_csv("other");
+  for (char *a = whole, *b = other; *a != '\0'; a = strchr(a, '\n') + 1, b = strchr(b, '\n') + 1) {
+    size_t length = 0; /* of the epoch and what was computed: eight columns */
+    for (int column = 0; column < 8; ++column) length += strcspn(a + length, ",") + 1;
+    if (strncmp(a, b, length) != 0) fail_msg("log.csv differs: %.*s, expected %.*s", (int)length, b, (int)length, a);
+  }
+  free(whole);
+  free(other);
+}
+
 static void test_resume_of_a_finished_run(void **state) {
   (void)state;
   train_result result;
@@ -285,6 +310,7 @@ int main(void) {
       cmocka_unit_test(test_resume_after_max_steps),
       cmocka_unit_test(test_resume_after_signal),
       cmocka_unit_test(test_resume_elsewhere),
+      cmocka_unit_test(test_resume_over_another_run),
       cmocka_unit_test(test_resume_of_a_finished_run),
       cmocka_unit_test(test_steps_allocate_nothing),
       cmocka_unit_test(test_divergence),

@@ -109,7 +109,8 @@ static void goes_on_where_it_was(void **state) {
   file = fopen(in_folder("log.jsonl"), "a");
   fputs("{\"kind\":\"other\"}\n{\"kind\":\"step\",\"epoch\":1,\"st", file);
   fclose(file);
-  report = open_report(2, 25, NULL, 0); /* two epochs and a half */
+  const train_epoch_row history[2] = {make_row(1), make_row(2)};
+  report = open_report(2, 25, history, 2); /* two epochs and a half */
   assert_rows(report, 2);
   char *json = get_file(in_folder("log.jsonl"), NULL);
   assert_int_equal(count_lines(json), 5 + 2);
@@ -158,6 +159,30 @@ static void fills_up_from_the_checkpoint(void **state) {
   free(csv);
 }
 
+/* Of a log that another run left only what it shares with this one stays. */
+static void drops_another_run(void **state) {
+  (void)state;
+  train_report *report = open_report(0, 0, NULL, 0);
+  run_epochs(report, 1, 3);
+  train_report_destroy(&report);
+  train_epoch_row history[2] = {make_row(1), make_row(2)};
+  history[1].val_top1 += 0.5;
+  history[1].seconds = NAN;
+  report = open_report(2, 25, history, 2);
+  size_t count = 0;
+  const train_epoch_row *rows = train_report_rows(report, &count);
+  assert_int_equal(count, 2);
+  assert_true(rows[0].seconds == 11 && rows[1].val_top1 == history[1].val_top1 && isnan(rows[1].seconds));
+  train_report_destroy(&report);
+  char *json = get_file(in_folder("log.jsonl"), NULL);
+  assert_int_equal(count_lines(json), 3); /* of the first epoch */
+  free(json);
+  report = open_report(2, 20, NULL, 0); /* begun at epoch 2 without a checkpoint */
+  train_report_rows(report, &count);
+  assert_int_equal(count, 0);
+  train_report_destroy(&report);
+}
+
 static void keeps_many_epochs(void **state) {
   (void)state;
   train_report *report = open_report(0, 0, NULL, 0);
@@ -167,7 +192,9 @@ static void keeps_many_epochs(void **state) {
   }
   assert_rows(report, 300);
   train_report_destroy(&report);
-  report = open_report(300, 3000, NULL, 0);
+  train_epoch_row history[300];
+  for (int64_t i = 0; i < 300; ++i) history[i] = make_row(i + 1);
+  report = open_report(300, 3000, history, 300);
   assert_rows(report, 300);
   train_report_destroy(&report);
 }
@@ -252,6 +279,7 @@ int main(void) {
       test_in_folder(writes_both_logs),
       test_in_folder(goes_on_where_it_was),
       test_in_folder(fills_up_from_the_checkpoint),
+      test_in_folder(drops_another_run),
       test_in_folder(keeps_many_epochs),
       test_in_folder(reports_failures),
       test_in_folder(draws_curves),
