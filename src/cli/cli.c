@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "data/source.h"
 #include "models/models.h"
+#include "train/atomic_file.h"
 #include "train/stop.h"
 
 #include <inttypes.h>
@@ -53,6 +54,13 @@ gp_status cli_check_names(const char *arch, const char *pool, const char *datase
   if (pool[0] != '\0') GP_TRY(cli_check_name("pool", pool, model_pool_name));
   if (dataset[0] != '\0') GP_TRY(cli_check_name("dataset", dataset, data_set_name));
 cleanup:
+  return status;
+}
+
+gp_status cli_check_output(const char *path) {
+  atomic_file *probe = NULL;
+  gp_status status = path[0] != '\0' ? atomic_file_create(&probe, path, 0) : GP_OK;
+  atomic_file_destroy(&probe);
   return status;
 }
 

@@ -38,6 +38,10 @@ GP_NODISCARD gp_status cli_check_name(const char *option, const char *text, cons
 /* The same for the options --arch, --pool and --dataset; "" is good. */
 GP_NODISCARD gp_status cli_check_names(const char *arch, const char *pool, const char *dataset);
 
+/* Fails where a file could not be written at `path`, and leaves nothing there: asked before the work whose result goes
+ * there; "" is good. */
+GP_NODISCARD gp_status cli_check_output(const char *path);
+
 /* "1,234,567" into the buffer; returns it. */
 enum { CLI_NUMBER_SIZE = 32 };
 const char *cli_number(int64_t value, char buffer[CLI_NUMBER_SIZE]);

@@ -210,10 +210,11 @@ static gp_status predict(const predict_config *config, inputs *in) {
                                                     .batch = BATCH}));
   if (in->files == NULL)
     GP_TRY(cli_samples_parse(config->samples, data_source_get_info(p.model.source)->count, &in->samples, &in->count));
+  GP_TRY(cli_check_output(config->logits_out));
   GP_TRY(run_all(&p, in));
+  for (int64_t i = 0; i < in->count; ++i) print_prediction(&p, in, i);
   if (config->logits_out[0] != '\0')
     GP_TRY(npy_write_float32(config->logits_out, p.logits, in->count, p.model.info.classes));
-  for (int64_t i = 0; i < in->count; ++i) print_prediction(&p, in, i);
 cleanup:
   train_plans_clear(&p.plans);
   cli_model_close(&p.model);

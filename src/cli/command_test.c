@@ -108,8 +108,8 @@ static gp_status evaluate(const test_config *config, cli_model *model, const tra
   GP_TRY(train_evaluate(
       &meter, &(train_evaluate_desc){
                   .plans = &plans, .loader = loader, .classes = classes, .observer = observer, .logits = logits}));
-  if (logits != NULL) GP_TRY(npy_write_float32(config->logits_out, logits, samples, classes));
   cli_print_scores(train_meter_loss(&meter), train_meter_top1(&meter), train_meter_top5(&meter));
+  if (logits != NULL) GP_TRY(npy_write_float32(config->logits_out, logits, samples, classes));
 cleanup:
   gp_free(logits);
   train_plans_clear(&plans);
@@ -130,6 +130,7 @@ static gp_status test(const test_config *config) {
                                                   .data = config->data,
                                                   .open_source = true,
                                                   .batch = config->batch_size}));
+  GP_TRY(cli_check_output(config->logits_out));
   const data_source_info *data = data_source_get_info(model.source);
   printf("%s, %s, trained on %s; testing %lld images of %s\n", model.info.arch, model.info.pool, model.info.dataset,
          (long long)data->count, data->dataset);

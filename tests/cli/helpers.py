@@ -28,6 +28,12 @@ def gausspool(*arguments, timeout=TIMEOUT, **options):
     return result
 
 
+def run_in_shell(command, *arguments):
+    """Runs the program as "$@" of a line for sh."""
+    return subprocess.run(["sh", "-c", command, "sh", str(PROGRAM), *map(str, arguments)], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, env=environment(), cwd=ROOT, timeout=TIMEOUT)
+
+
 def succeeds(*arguments, **options):
     result = gausspool(*arguments, **options)
     assert result.returncode == 0, f"status {result.returncode}\n{result.stdout}\n{result.stderr}"

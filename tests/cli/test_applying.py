@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import TEST_IMAGES, make_images, succeeds, top1_error
+from helpers import TEST_IMAGES, fails, make_images, run_in_shell, succeeds, top1_error
 
 IMAGES, LABELS = make_images(TEST_IMAGES, 2)
 
@@ -81,3 +81,16 @@ def test_info_counts(pool, parameters):
     output = succeeds("info", "--arch", "resnet8", "--pool", pool).stdout
     assert "layer3.0.conv2" in output and "fc" in output
     assert f"{parameters}" in output.replace(",", "").replace("'", ""), output
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_output_is_tried_first(data, trained, tmp_path, command):
+    """A place that cannot be written is told before the work, and a write that fails later does not take the result away."""
+    arguments = [command, "--model-file", trained.model, "--data", data, *(["--samples", "0-63"] if command == "predict" else [])]
+    result = fails(*arguments, "--logits-out", tmp_path / "none" / "logits.npy", names=tmp_path / "none" / "logits.npy")
+    assert "error" not in result.stdout and "right" not in result.stdout
+    result = run_in_shell('ulimit -f 1; exec "$@"', *arguments, "--logits-out", tmp_path / "logits.npy")
+    assert result.returncode == 1 and "logits.npy" in result.stderr, result.stderr
+    assert ("top-1 error" if command == "test" else "right") in result.stdout
+    assert not list(tmp_path.iterdir())

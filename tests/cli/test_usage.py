@@ -1,9 +1,7 @@
 """Help, wrong options and missing files."""
-import subprocess
-
 import pytest
 
-from helpers import PROGRAM, ROOT, environment, fails, gausspool, succeeds, train_arguments
+from helpers import fails, gausspool, run_in_shell, succeeds, train_arguments
 
 COMMANDS = ["train", "test", "predict", "info", "bench"]
 
@@ -98,12 +96,6 @@ def test_missing_data_names_the_file(data, tmp_path):
             if path.name != name:
                 (folder / path.name).write_bytes(path.read_bytes())
         fails(*train_arguments(folder, tmp_path / "out"), names=(name, folder))
-
-
-def run_in_shell(command, *arguments):
-    """Runs the program as "$@" of a line for sh."""
-    return subprocess.run(["sh", "-c", command, "sh", str(PROGRAM), *map(str, arguments)], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL, env=environment(), cwd=ROOT, timeout=300)
 
 
 @pytest.mark.bad_input
