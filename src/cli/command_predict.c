@@ -46,6 +46,7 @@ static const option_desc options[] = {
      .type = OPTION_LIST,
      .section = "images",
      .metavar = "I-J,K,…",
+     .check = cli_samples_check,
      .help = "numbers of test images of the data set, instead of files, e.g. 0-9,17"},
     {.name = "dataset",
      FIELD(dataset),
@@ -93,6 +94,7 @@ typedef struct inputs {
   const char *const *files;
   int64_t *samples;
   int64_t count;
+  bool wrong; /* the numbers are none of the data set's */
 } inputs;
 
 typedef struct predictor {
@@ -208,8 +210,11 @@ static gp_status predict(const predict_config *config, inputs *in) {
                                                     .data = config->data,
                                                     .open_source = in->files == NULL,
                                                     .batch = BATCH}));
-  if (in->files == NULL)
-    GP_TRY(cli_samples_parse(config->samples, data_source_get_info(p.model.source)->count, &in->samples, &in->count));
+  if (in->files == NULL) {
+    status = cli_samples_parse(config->samples, data_source_get_info(p.model.source)->count, &in->samples, &in->count);
+    in->wrong = status == GP_ERROR_INVALID_ARGUMENT;
+    GP_TRY(status);
+  }
   GP_TRY(cli_check_output(config->logits_out));
   GP_TRY(run_all(&p, in));
   for (int64_t i = 0; i < in->count; ++i) print_prediction(&p, in, i);
@@ -235,6 +240,9 @@ static gp_status read_arguments(predict_config *config, const char **files, int 
   if ((*count > 0) == (config->samples[0] != '\0'))
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected image files or --samples, found %s",
                    *count > 0 ? "both" : "neither"));
+  if (*count > 0 && (config->dataset[0] != '\0' || config->data[0] != '\0'))
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected --%s with --samples, found it with image files",
+                   config->dataset[0] != '\0' ? "dataset" : "data"));
   GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));
 cleanup:
   return status;
@@ -255,7 +263,7 @@ int command_predict(const cli_command *command, int argc, char *const argv[]) {
     in.files = count > 0 ? files : NULL;
     in.count = count;
     status = predict(&config, &in);
-    if (status != GP_OK) code = cli_fail(status);
+    if (status != GP_OK) code = in.wrong ? cli_fail_usage(status) : cli_fail(status);
   }
   gp_free(in.samples);
   gp_free(files);

@@ -29,7 +29,7 @@ static int64_t scan(const char *text, int64_t limit, int64_t *out) {
       ++cursor;
       if (!read_number(&cursor, &last)) return -1;
     }
-    if (first > last || last >= limit || count + (last - first) >= MAX_SAMPLES) return -1;
+    if (first > last || last >= limit || last - first >= MAX_SAMPLES - count) return -1;
     for (int64_t i = first; i <= last; ++i, ++count)
       if (out != NULL) out[count] = i;
     if (*cursor == '\0') return count;
@@ -47,4 +47,10 @@ gp_status cli_samples_parse(const char *text, int64_t limit, int64_t **out, int6
   gp_status status = GP_ALLOC(out, (size_t)*count);
   if (status == GP_OK) (void)scan(text, limit, *out);
   return status;
+}
+
+gp_status cli_samples_check(const char *text) {
+  if (text[0] == '\0' || scan(text, INT64_MAX, NULL) >= 0) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected numbers and ranges, as 0-9,17 (at most %d), found '%s'",
+                 MAX_SAMPLES, text);
 }

@@ -7,4 +7,7 @@
 /* The numbers in the order given, each below `limit`; *out is for gp_free(). GP_ERROR_INVALID_ARGUMENT. */
 GP_NODISCARD gp_status cli_samples_parse(const char *text, int64_t limit, int64_t **out, int64_t *count);
 
+/* Whether the text, if any, is such a list; for an option's table. GP_ERROR_INVALID_ARGUMENT. */
+GP_NODISCARD gp_status cli_samples_check(const char *text);
+
 #endif

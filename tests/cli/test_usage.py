@@ -65,6 +65,24 @@ def test_wrong_usage(arguments, names):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("arguments, names", [
+    (["--samples", "64"], ("samples", "64", "63")),
+    (["--samples", "0-64"], ("samples", "63")),
+    (["--samples", "9-3"], ("samples", "9-3")),
+    (["--samples", "0-9223372036854775807"], "samples"),
+    (["--samples", "0,0-9223372036854775806"], "samples"),
+    (["--samples", "three"], ("samples", "three")),
+    (["--samples", "1,"], "samples"),
+    (["--samples", ""], "samples"),
+    (["--samples", "1", "x.png"], ("samples", "both")),
+    (["x.png"], ("data", "samples")),
+    (["--dataset", "fashion-mnist", "x.png"], ("dataset", "samples")),
+])
+def test_wrong_samples(data, trained, arguments, names):
+    fails("predict", "--model-file", trained.model, "--data", data, *arguments, status=2, names=names)
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize("settings, names", [
     (dict(arch="resnet9"), ("resnet9", "resnet8")),
     (dict(pool="sieve"), ("sieve", "gauss_CN")),
