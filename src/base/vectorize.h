@@ -2,10 +2,9 @@
 #ifndef GP_BASE_VECTORIZE_H
 #define GP_BASE_VECTORIZE_H
 
-/* Before a loop whose iterations do not depend on each other although its pointers may be equal (work in place). */
-#if defined(__clang__)
-#define GP_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
+/* Before a loop whose iterations do not depend on each other although its pointers may be equal (work in place). Clang
+ * checks for overlap at run time and vectorises without being told. */
+#if defined(__GNUC__) && !defined(__clang__)
 #define GP_INDEPENDENT _Pragma("GCC ivdep")
 #else
 #define GP_INDEPENDENT

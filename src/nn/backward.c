@@ -9,13 +9,9 @@ typedef struct maker {
   int32_t time;
 } maker;
 
-static nn_ref source(const nn_plan *plan, int32_t i, int32_t k) {
-  return plan->nodes[plan->net->graph->nodes[i]->inputs[k]].stands_for;
-}
-
 static size_t gradient_bytes(const nn_plan *plan, nn_ref x) {
   nn_tensor tensor = nn_plan_tensor(plan, x);
-  return nn_tensor_elements(&tensor) * sizeof(float);
+  return nn_tensor_bytes(&tensor);
 }
 
 /* Whether a node other than `owner` still has to read this gradient. */
@@ -56,7 +52,7 @@ static gp_status pass_through(maker *m, int32_t i) {
     append(m, (nn_backward_step){.node = i});
   }
   for (int32_t k = 0; k < node->input_count; ++k) {
-    nn_ref x = source(plan, i, k);
+    nn_ref x = nn_plan_source(plan, i, k);
     if (!plan->nodes[x].requires_grad) continue;
     if (plan->nodes[x].grad < 0)
       plan->nodes[x].grad = result;
@@ -75,7 +71,7 @@ static gp_status write_each(maker *m, int32_t i) {
   int32_t start = m->time;
   append(m, (nn_backward_step){.node = i});
   for (int32_t k = 0; k < node->input_count; ++k) {
-    nn_ref x = source(plan, i, k);
+    nn_ref x = nn_plan_source(plan, i, k);
     nn_plan_node *input = &plan->nodes[x];
     if (!input->requires_grad) continue;
     if (k == 0 && input->grad >= 0 && node->kernel->accumulates && !awaited(plan, input->grad, x)) {
@@ -102,7 +98,7 @@ static gp_status touch_operands(maker *m, int32_t i) {
   nn_plan_touch(plan, node->saved, m->time);
   if (node->kernel->needs_output) nn_plan_touch(plan, node->value, m->time);
   for (int32_t k = 0; node->kernel->needs_input && k < node->input_count; ++k)
-    nn_plan_touch(plan, plan->nodes[source(plan, i, k)].value, m->time);
+    nn_plan_touch(plan, plan->nodes[nn_plan_source(plan, i, k)].value, m->time);
   return nn_plan_buffer(plan, node->kernel->scratch_backward_bytes, m->time, &node->scratch_backward);
 }
 
@@ -111,11 +107,12 @@ gp_status nn_plan_backward_program(nn_plan *plan) {
   gp_status status = GP_OK;
   for (int32_t i = plan->count - 1; i >= 0; --i) {
     nn_plan_node *node = &plan->nodes[i];
-    node->done = true;
-    if (!node->live || !node->requires_grad) continue;
-    GP_TRY(touch_operands(&m, i));
-    GP_TRY(node->kernel->pass_through ? pass_through(&m, i) : write_each(&m, i));
-    ++m.time;
+    if (node->live && node->requires_grad) {
+      GP_TRY(touch_operands(&m, i));
+      GP_TRY(node->kernel->pass_through ? pass_through(&m, i) : write_each(&m, i));
+      ++m.time;
+    }
+    node->done = true; /* not before: until here it awaits its own gradient */
   }
 cleanup:
   return status;

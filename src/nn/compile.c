@@ -42,15 +42,11 @@ static void mark_live(nn_plan *plan) {
   }
 }
 
-/* The node whose tensor input k of node i is. */
-static nn_ref source(const nn_plan *plan, int32_t i, int32_t k) {
-  return plan->nodes[plan->net->graph->nodes[i]->inputs[k]].stands_for;
-}
-
 static int32_t count_readers(const nn_plan *plan, nn_ref x) {
   int32_t readers = 0;
   for (int32_t i = x + 1; i < plan->count; ++i)
-    for (int32_t k = 0; plan->nodes[i].live && k < plan->nodes[i].input_count; ++k) readers += source(plan, i, k) == x;
+    for (int32_t k = 0; plan->nodes[i].live && k < plan->nodes[i].input_count; ++k)
+      readers += nn_plan_source(plan, i, k) == x;
   return readers;
 }
 
@@ -62,13 +58,13 @@ static void fuse(nn_plan *plan) {
     if (!node->live) continue;
     bool drop = is_identity(g->nodes[i], plan->desc.mode);
     if (g->nodes[i]->op == NN_OP_RELU) {
-      nn_ref x = source(plan, i, 0);
+      nn_ref x = nn_plan_source(plan, i, 0);
       nn_op op = g->nodes[x]->op;
       drop = (op == NN_OP_BATCH_NORM || op == NN_OP_ADD) && !plan->nodes[x].fuse_relu && count_readers(plan, x) == 1;
       if (drop) plan->nodes[x].fuse_relu = true;
     }
     if (!drop) continue;
-    node->stands_for = source(plan, i, 0);
+    node->stands_for = nn_plan_source(plan, i, 0);
     node->live = false;
   }
 }
@@ -80,7 +76,7 @@ static void mark_gradients(nn_plan *plan) {
     nn_plan_node *node = &plan->nodes[i];
     for (int32_t p = 0; p < g->nodes[i]->param_count; ++p) node->requires_grad |= g->nodes[i]->params[p].is_parameter;
     for (int32_t k = 0; k < node->input_count; ++k)
-      node->requires_grad |= plan->nodes[source(plan, i, k)].requires_grad;
+      node->requires_grad |= plan->nodes[nn_plan_source(plan, i, k)].requires_grad;
   }
 }
 
@@ -96,7 +92,7 @@ static gp_status make_kernel(nn_plan *plan, int32_t i) {
                          .in = in,
                          .out = nn_plan_tensor(plan, i)};
   for (int32_t k = 0; k < node->input_count; ++k) {
-    nn_ref x = source(plan, i, k);
+    nn_ref x = nn_plan_source(plan, i, k);
     in[k] = nn_plan_tensor(plan, x);
     desc.wants_grad[k] = plan->nodes[x].requires_grad;
   }
@@ -113,8 +109,9 @@ static gp_status forward_buffers(nn_plan *plan) {
     nn_plan_node *node = &plan->nodes[i];
     if (!node->live) continue;
     nn_tensor tensor = nn_plan_tensor(plan, i);
-    GP_TRY(nn_plan_buffer(plan, nn_tensor_elements(&tensor) * sizeof(float), i, &node->value));
-    for (int32_t k = 0; k < node->input_count; ++k) nn_plan_touch(plan, plan->nodes[source(plan, i, k)].value, i);
+    GP_TRY(nn_plan_buffer(plan, nn_tensor_bytes(&tensor), i, &node->value));
+    for (int32_t k = 0; k < node->input_count; ++k)
+      nn_plan_touch(plan, plan->nodes[nn_plan_source(plan, i, k)].value, i);
     if (node->kernel == NULL) continue;
     GP_TRY(nn_plan_buffer(plan, node->kernel->saved_bytes, i, &node->saved));
     GP_TRY(nn_plan_buffer(plan, node->kernel->scratch_forward_bytes, i, &node->scratch_forward));
@@ -125,18 +122,31 @@ cleanup:
   return status;
 }
 
+/* Before anything is computed from the sizes: no tensor beyond what an address space can hold many of. */
+static gp_status check_sizes(const nn_plan *plan) {
+  const size_t most = (size_t)1 << 46;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_tensor tensor = nn_plan_tensor(plan, i);
+    if (nn_tensor_elements(&tensor) > most / sizeof(float))
+      return gp_fail(GP_ERROR_INVALID_ARGUMENT, "batch size %lld: a tensor of %lldx%lldx%lld per sample gets too large",
+                     (long long)plan->desc.batch, (long long)tensor.shape.channels, (long long)tensor.shape.height,
+                     (long long)tensor.shape.width);
+  }
+  return GP_OK;
+}
+
 /* Bounds on the tables, from the graph's size. */
 static gp_status allocate_tables(nn_plan *plan) {
   const nn_graph *g = plan->net->graph;
   gp_status status = GP_OK;
   int32_t edges = 0;
-  plan->count = g->count;
   for (int32_t i = 0; i < g->count; ++i) edges += g->nodes[i]->input_count;
   plan->buffer_capacity = 5 * g->count + 3 * edges;
   plan->step_capacity = g->count + edges;
   GP_TRY(GP_ALLOC(&plan->nodes, (size_t)plan->count));
   GP_TRY(GP_ALLOC(&plan->buffers, (size_t)plan->buffer_capacity));
   GP_TRY(GP_ALLOC(&plan->steps, (size_t)plan->step_capacity));
+  GP_TRY(GP_ALLOC(&plan->labels, (size_t)plan->desc.batch));
   for (int32_t i = 0; i < plan->count; ++i) {
     nn_plan_node *node = &plan->nodes[i];
     node->value = node->grad = node->saved = node->scratch_forward = node->scratch_backward = -1;
@@ -157,6 +167,8 @@ gp_status nn_plan_create(nn_plan **out, nn_net *net, const nn_plan_desc *desc) {
   GP_TRY(GP_ALLOC(&plan, 1));
   plan->net = net;
   plan->desc = *desc;
+  plan->count = net->graph->count;
+  GP_TRY(check_sizes(plan));
   GP_TRY(allocate_tables(plan));
   mark_live(plan);
   fuse(plan);
@@ -182,6 +194,7 @@ void nn_plan_destroy(nn_plan **plan_pointer) {
   gp_free(plan->nodes);
   gp_free(plan->buffers);
   gp_free(plan->steps);
+  gp_free(plan->labels);
   gp_free(plan);
   *plan_pointer = NULL;
 }

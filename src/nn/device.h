@@ -30,6 +30,9 @@ static inline size_t nn_tensor_elements(const nn_tensor *t) {
   return gp_layout_elements(t->layout, t->batch, t->shape.channels, t->shape.height, t->shape.width);
 }
 
+/* Of float32. Plans check that it fits before they use it. */
+static inline size_t nn_tensor_bytes(const nn_tensor *t) { return nn_tensor_elements(t) * sizeof(float); }
+
 /* What a kernel is made for. Pointers are valid during creation only, node and weight_layout for the kernel's life. */
 typedef struct nn_kernel_desc {
   const nn_node *node;

@@ -125,6 +125,17 @@ nn_node *nn_graph_add(nn_graph *g, nn_op op, const char *name, const nn_ref *inp
   gp_status status = GP_OK;
   nn_node *node = NULL;
   char full[512] = "";
+  if (name != NULL && strlen(name) > 200) {
+    nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "a node's name has %zu characters, at most 200", strlen(name));
+    return NULL;
+  }
+  int64_t elements;
+  if (__builtin_mul_overflow(shape.channels, shape.height, &elements) ||
+      __builtin_mul_overflow(elements, shape.width, &elements) || elements > (int64_t)1 << 40) {
+    nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "%s: %lldx%lldx%lld is more than 2^40 elements per sample",
+                  nn_op_name(op), (long long)shape.channels, (long long)shape.height, (long long)shape.width);
+    return NULL;
+  }
   if (name != NULL) snprintf(full, sizeof full, "%s%.200s", g->scope, name);
   GP_TRY(grow(g));
   GP_TRY(GP_ALLOC(&node, 1));

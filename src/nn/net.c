@@ -13,14 +13,14 @@ nn_tensor nn_net_tensor(const nn_net *net, nn_ref x, int64_t batch) {
 
 gp_status nn_net_reserve_activations(nn_net *net, size_t bytes) {
   if (bytes <= net->activation_bytes) return GP_OK;
-  void *arena = NULL;
-  gp_status status = gp_alloc(&arena, bytes, 1);
-  if (status != GP_OK)
-    return gp_fail_in(status, "activations of %.1f MiB; a smaller --batch-size needs less", (double)bytes / 1048576.0);
+  /* The old one goes first: nothing in it is kept, and both together would be the peak of memory. */
   gp_free(net->activations);
-  net->activations = arena;
-  net->activation_bytes = bytes;
+  net->activation_bytes = 0;
   ++net->activation_generation;
+  gp_status status = gp_alloc(&net->activations, bytes, 1);
+  if (status != GP_OK)
+    return gp_fail_in(status, "activations of %.1f MiB; a smaller batch size needs less", (double)bytes / 1048576.0);
+  net->activation_bytes = bytes;
   return GP_OK;
 }
 
@@ -210,7 +210,7 @@ nn_layer_info nn_net_layer(const nn_net *net, int32_t index) {
   for (int32_t p = 0; p < node->param_count; ++p)
     if (node->params[p].is_parameter) info.parameters += net->slots[net->first_slot[index] + p].elements;
   nn_tensor tensor = nn_net_tensor(net, index, 1);
-  info.activation_bytes = (int64_t)(nn_tensor_elements(&tensor) * sizeof(float));
+  info.activation_bytes = (int64_t)nn_tensor_bytes(&tensor);
   return info;
 }
 

@@ -26,6 +26,7 @@ struct nn_net {
   void *activations; /* the arena of all plans, as large as the largest needs */
   size_t activation_bytes;
   uint32_t activation_generation; /* changes when it moves */
+  const nn_plan *last_run;        /* whose values the arena holds; only compared */
 };
 
 /* The layout an activation has on the net's device. */

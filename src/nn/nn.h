@@ -112,8 +112,8 @@ typedef struct nn_pool_desc {
   gp_pad_count pad_count;
   double eps;
   gp_stochasticity stochasticity; /* in training; plans for inference use GP_STOCHASTIC_NONE */
-  nn_ref mu, sigma;               /* GP_POOL_ISP_GAUSSIAN; sigma is read with stochasticity only */
-  nn_ref weight;                  /* GP_POOL_WEIGHTED */
+  nn_ref mu, sigma;               /* GP_POOL_ISP_GAUSSIAN; sigma with stochasticity only. Not the input itself */
+  nn_ref weight;                  /* GP_POOL_WEIGHTED; likewise */
 } nn_pool_desc;
 nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc);
 
@@ -151,6 +151,7 @@ typedef struct nn_state_info {
 
 typedef enum nn_state_part { NN_VALUE = 0, NN_GRADIENT, NN_MOMENTUM } nn_state_part;
 
+/* `index` from 0 to count - 1, here and below. */
 int32_t nn_net_state_count(const nn_net *net);
 nn_state_info nn_net_state(const nn_net *net, int32_t index);
 
@@ -191,7 +192,9 @@ typedef struct nn_plan_desc {
   nn_mode mode;
 } nn_plan_desc;
 
-/* Errors: batch norm over one value per channel in training; NN_TRAIN on a net that is not trainable; memory. */
+/* The net must outlive its plans. Errors: GP_ERROR_INVALID_ARGUMENT for a batch norm over one value per channel in
+ * training, for NN_TRAIN on a net that is not trainable, for a batch too large; GP_ERROR_OUT_OF_MEMORY; of the library:
+ * GP_ERROR_UNSUPPORTED, GP_ERROR_LIBRARY. */
 GP_NODISCARD gp_status nn_plan_create(nn_plan **out, nn_net *net, const nn_plan_desc *desc);
 void nn_plan_destroy(nn_plan **plan);
 
@@ -203,14 +206,15 @@ typedef struct nn_step_desc {
 } nn_step_desc;
 
 /* Runs the plan over images [n][c][h][w] float32 and labels [n] in 0 … classes-1 (may be NULL: no loss is computed).
- * In training this updates the running statistics. Errors: GP_ERROR_INVALID_ARGUMENT for a label out of range. */
+ * Both are read during the call only. In training this updates the running statistics. Errors: GP_ERROR_INVALID_ARGUMENT for a label out of range. */
 GP_NODISCARD gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *labels,
                                        const nn_step_desc *step);
 
-/* Gradients of the mean loss of the last forward call, overwriting the gradient arena. NN_TRAIN plans only. */
+/* Gradients of the mean loss of the forward call just made, overwriting the gradient arena. NN_TRAIN plans only.
+ * Errors: GP_ERROR_INVALID_ARGUMENT without a forward call with labels, or when another plan has run or been made since. */
 GP_NODISCARD gp_status nn_plan_backward(nn_plan *plan);
 
-/* Of the last forward call: logits [n][classes], and the mean loss. */
+/* Of the last forward call: logits [n][classes], valid until another plan of the net runs; and the mean loss. */
 const float *nn_plan_logits(const nn_plan *plan);
 double nn_plan_loss(const nn_plan *plan);
 
@@ -218,7 +222,7 @@ double nn_plan_loss(const nn_plan *plan);
 size_t nn_plan_activation_bytes(const nn_plan *plan);
 size_t nn_plan_activation_bytes_without_reuse(const nn_plan *plan);
 
-/* Name and version of the library the engine runs on, e.g. "oneDNN 2.6.3, avx512_core". */
+/* Name and version of the library the engine runs on, e.g. "oneDNN 2.6.3". */
 const char *nn_backend(void);
 
 #endif

@@ -39,9 +39,15 @@ struct nn_plan {
   uint32_t bound_generation; /* of the arena that the kernels' bindings point into; 0: none */
   bool forward_done;         /* backward may follow */
   nn_step_desc step;
-  const int32_t *labels;
+  int32_t *labels;               /* [batch], a copy */
+  const int32_t *current_labels; /* labels, or NULL: the last call had none */
   double loss;
 };
+
+/* The node whose tensor input k of node i is. */
+static inline nn_ref nn_plan_source(const nn_plan *plan, int32_t i, int32_t k) {
+  return plan->nodes[plan->net->graph->nodes[i]->inputs[k]].stands_for;
+}
 
 /* A new buffer that lives at `time`, grown by nn_plan_touch. */
 GP_NODISCARD gp_status nn_plan_buffer(nn_plan *plan, size_t bytes, int32_t time, int32_t *out);

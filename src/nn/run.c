@@ -4,6 +4,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "base/vectorize.h"
+#include "nn/layout.h"
 #include "nn/plan.h"
 
 static void *at(const nn_plan *plan, int32_t buffer) {
@@ -28,7 +29,6 @@ static void bind_state(nn_plan *plan, int32_t i, nn_bindings *at_node) {
 
 static gp_status bind_node(nn_plan *plan, int32_t i) {
   nn_plan_node *node = &plan->nodes[i];
-  const nn_node *definition = plan->net->graph->nodes[i];
   if (node->kernel == NULL) return GP_OK;
   nn_bindings *b = &node->kernel->at;
   *b = (nn_bindings){.out = at(plan, node->value),
@@ -37,10 +37,10 @@ static gp_status bind_node(nn_plan *plan, int32_t i) {
                      .scratch_forward = at(plan, node->scratch_forward),
                      .scratch_backward = at(plan, node->scratch_backward),
                      .step = &plan->step,
-                     .labels = &plan->labels,
+                     .labels = &plan->current_labels,
                      .loss = &plan->loss};
   for (int32_t k = 0; k < node->input_count; ++k) {
-    b->in[k] = at(plan, plan->nodes[plan->nodes[definition->inputs[k]].stands_for].value);
+    b->in[k] = at(plan, plan->nodes[nn_plan_source(plan, i, k)].value);
     b->grad_in[k] = at(plan, node->grad_in[k]);
     b->accumulate[k] = node->accumulate[k];
   }
@@ -50,7 +50,9 @@ static gp_status bind_node(nn_plan *plan, int32_t i) {
 
 static gp_status bind(nn_plan *plan) {
   gp_status status = GP_OK;
-  if (plan->bound_generation == plan->net->activation_generation) return GP_OK;
+  GP_TRY(
+      nn_net_reserve_activations(plan->net, plan->bytes)); /* lost when another plan's larger arena was not to be had */
+  if (plan->bound_generation == plan->net->activation_generation) goto cleanup;
   for (int32_t i = 0; i < plan->count; ++i) GP_TRY(bind_node(plan, i));
   plan->bound_generation = plan->net->activation_generation;
 cleanup:
@@ -71,11 +73,15 @@ gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *lab
   plan->forward_done = false;
   GP_TRY(check_labels(plan, labels));
   GP_TRY(bind(plan));
+  plan->net->last_run = plan;
   plan->step = *step;
-  plan->labels = labels;
+  if (labels != NULL) memcpy(plan->labels, labels, (size_t)plan->desc.batch * sizeof *labels);
+  plan->current_labels = labels == NULL ? NULL : plan->labels;
   plan->loss = 0;
-  nn_tensor input = nn_plan_tensor(plan, 0);
-  memcpy(at(plan, plan->nodes[0].value), images, nn_tensor_elements(&input) * sizeof(float));
+  nn_tensor input = nn_plan_tensor(plan, 0), plain = input;
+  plain.layout = GP_NCHW;
+  nn_copy_channels(&plain, images, 0, &input, at(plan, plan->nodes[0].value), 0, input.shape.channels);
+  nn_clear_padding(&input, at(plan, plan->nodes[0].value));
   for (int32_t i = 0; i < plan->count; ++i)
     if (plan->nodes[i].kernel != NULL) GP_TRY(plan->nodes[i].kernel->forward(plan->nodes[i].kernel));
   plan->forward_done = labels != NULL;
@@ -105,6 +111,9 @@ gp_status nn_plan_backward(nn_plan *plan) {
   gp_status status = GP_OK;
   if (plan->desc.mode != NN_TRAIN || !plan->forward_done)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "backward needs a plan for training whose forward call had labels"));
+  if (plan->net->last_run != plan || plan->bound_generation != plan->net->activation_generation)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "backward must follow its plan's forward call at once: another plan of the net has used the arena"));
   for (int32_t s = 0; s < plan->step_count; ++s) {
     const nn_backward_step *step = &plan->steps[s];
     if (step->node >= 0) {

@@ -58,8 +58,11 @@ struct moments {
 
 static struct moments window_moments(const struct plane *plane, const struct window *window) {
   double r = window->divisor, eps = plane->plan->desc.eps;
-  double mean = window_sum(plane, window, 1, 0, 1) / r;
-  if (isinf(mean)) mean = window_sum(plane, window, 1 / r, 0, 1); /* the sum overflowed, or an element is infinite */
+  /* From the first element on, so that a constant window's mean is that constant to the last bit. */
+  double first = element(plane, window->rows.begin, window->columns.begin);
+  double mean = first + (window_sum(plane, window, 1, first, 1) - window->zeros * first) / r;
+  if (!isfinite(mean))
+    mean = window_sum(plane, window, 1 / r, 0, 1); /* the sum overflowed, or an element is infinite */
   double variance = (window_sum(plane, window, 1, mean, 2) + window->zeros * mean * mean) / r;
   if (variance < eps) return (struct moments){mean, sqrt(eps), true};
   if (!isinf(variance)) return (struct moments){mean, sqrt(variance), false};

@@ -52,7 +52,12 @@ static void wrong_descriptions_are_named(void **state) {
 
   g = new_graph();
   x = nn_input(g, 6, 8, 8);
-  nn_pool(g, x, &(nn_pool_desc){.name = "p", .kind = GP_POOL_ISP_GAUSSIAN, .kernel = 2, .mu = x});
+  nn_pool(g, x, &(nn_pool_desc){.name = "p", .kind = GP_POOL_ISP_GAUSSIAN, .kernel = 2});
+  expect_refusal(g, GP_ERROR_INVALID_ARGUMENT, "pool 'p': guiding tensor 1 is missing");
+
+  g = new_graph();
+  x = nn_input(g, 6, 8, 8);
+  nn_pool(g, x, &(nn_pool_desc){.name = "p", .kind = GP_POOL_ISP_GAUSSIAN, .kernel = 2, .mu = nn_relu(g, x)});
   expect_refusal(g, GP_ERROR_INVALID_ARGUMENT, "guiding tensor 1 is 6x8x8, expected 6x1x1");
 
   g = new_graph();

@@ -104,6 +104,30 @@ static nn_ref dropout_body(nn_graph *g, nn_ref x) {
   return nn_dropout(g, nn_global_avg_pool(g, x), 0.5);
 }
 
+/* A gradient handed on by two sums while a third op adds to it; and a pooling that adds to what a sum handed on. */
+static nn_ref shared_body(nn_graph *g, nn_ref x) {
+  nn_ref a = conv(g, x, "a", 16, 3, 1), b = conv(g, x, "b", 16, 3, 1);
+  nn_ref sum = nn_add(g, nn_add(g, a, b), a);
+  nn_ref pooled = nn_pool(g, a, &(nn_pool_desc){.kind = GP_POOL_AVERAGE, .kernel = 3, .stride = 1, .padding = 1});
+  return nn_add(g, nn_add(g, pooled, a), sum);
+}
+
+static nn_ref odd_concat_body(nn_graph *g, nn_ref x) {
+  nn_ref a = nn_sigmoid(g, conv(g, x, "a", 20, 3, 2)), b = conv(g, x, "b", 5, 3, 2);
+  nn_ref joined = nn_concat(g, (nn_ref[]){a, b, a, nn_sigmoid(g, b)}, 4);
+  return nn_dropout(g, conv(g, nn_sigmoid(g, joined), "c", 24, 3, 1), 0.2);
+}
+
+/* Layouts change where a map has one position: pooling down to it with padding lanes, and up from it. */
+static nn_ref one_position_body(nn_graph *g, nn_ref x) {
+  x = nn_pool(g, conv(g, x, "c1", 13, 3, 1), &(nn_pool_desc){.kind = GP_POOL_AVERAGE, .kernel = SIDE});
+  x = nn_linear(g, x, &(nn_linear_desc){.name = "wide", .out = 24});
+  x = nn_pool(g, x, &(nn_pool_desc){.kind = GP_POOL_AVERAGE, .kernel = 2, .stride = 1, .padding = 1});
+  return conv(g, x, "c2", 16, 3, 1);
+}
+
+static nn_ref norm_first_body(nn_graph *g, nn_ref x) { return nn_relu(g, norm(g, x, "n0")); }
+
 /* ---- Rig ---- */
 
 typedef struct rig {
@@ -208,6 +232,10 @@ static void gradients_agree_with_finite_differences(void **state) {
   check_gradients("weighted", weighted_body, 0);
   check_gradients("extrema", extrema_body, 0.2);
   check_gradients("dropout", dropout_body, 0);
+  check_gradients("shared", shared_body, 0);
+  check_gradients("odd concat", odd_concat_body, 0);
+  check_gradients("one position", one_position_body, 0);
+  check_gradients("norm first", norm_first_body, 0);
 }
 
 /* ---- Behaviour ---- */
@@ -306,6 +334,82 @@ static void running_statistics_follow_the_batches(void **state) {
   tear_down(&r);
 }
 
+/* Padding lanes of gradients hold zeros, whatever the arena held before: all that is not zero is in the state dict. */
+static void padding_takes_no_gradient(void **state) {
+  (void)state;
+  static const body_fn bodies[] = {odd_concat_body, odd_body, one_position_body, dropout_body};
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; ++i) {
+    rig r;
+    set_up(&r, bodies[i], NN_TRAIN, 0);
+    nn_plan *other = NULL;
+    assert_int_equal(nn_plan_create(&other, r.net, &(nn_plan_desc){.batch = 2}), GP_OK);
+    for (uint32_t step = 0; step < 3; ++step) {
+      assert_int_equal(nn_plan_forward(other, r.images, NULL, &(nn_step_desc){0}), GP_OK);
+      loss_of(&r, step);
+      assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+    }
+    nn_arenas arenas = nn_net_arenas(r.net);
+    size_t in_arena = 0, in_state = 0;
+    for (size_t e = 0; e < arenas.count; ++e) in_arena += arenas.gradient[e] != 0;
+    for (int32_t t = 0; t < nn_net_state_count(r.net); ++t) {
+      nn_state_info info = nn_net_state(r.net, t);
+      if (!info.is_parameter) continue;
+      float *gradient = malloc((size_t)info.elements * sizeof(float));
+      assert_non_null(gradient);
+      assert_int_equal(nn_net_state_read(r.net, t, NN_GRADIENT, gradient), GP_OK);
+      for (int64_t e = 0; e < info.elements; ++e) in_state += gradient[e] != 0;
+      free(gradient);
+    }
+    if (in_arena != in_state) fail_msg("body %zu: %zu values in the arena, %zu of them known", i, in_arena, in_state);
+    nn_plan_destroy(&other);
+    tear_down(&r);
+  }
+}
+
+/* Images of many channels are given plain too: the logits here are the channels' means. */
+static void wide_images_are_understood(void **state) {
+  (void)state;
+  enum { N = 2, C = 20, P = 9 };
+  nn_graph *g = NULL;
+  nn_net *net = NULL;
+  nn_plan *plan = NULL;
+  float images[N * C * P];
+  assert_int_equal(nn_graph_create(&g), GP_OK);
+  nn_cross_entropy(g, nn_global_avg_pool(g, nn_input(g, C, 3, 3)), &(nn_cross_entropy_desc){0});
+  assert_int_equal(nn_net_create(&net, &g, &(nn_net_desc){.batch = N}), GP_OK);
+  assert_int_equal(nn_plan_create(&plan, net, &(nn_plan_desc){.batch = N}), GP_OK);
+  for (int i = 0; i < N * C * P; ++i) images[i] = (float)i;
+  assert_int_equal(nn_plan_forward(plan, images, NULL, &(nn_step_desc){0}), GP_OK);
+  for (int i = 0; i < N * C; ++i) assert_true(nn_plan_logits(plan)[i] == (float)(i * P + P / 2));
+  nn_plan_destroy(&plan);
+  assert_int_equal(nn_plan_create(&plan, net, &(nn_plan_desc){.batch = INT64_MAX / 2}), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "too large"));
+  nn_net_destroy(&net);
+}
+
+static void backward_needs_its_own_forward(void **state) {
+  (void)state;
+  rig r;
+  set_up(&r, plain_body, NN_TRAIN, 0);
+  nn_plan *other = NULL;
+  assert_int_equal(nn_plan_create(&other, r.net, &(nn_plan_desc){.batch = BATCH, .mode = NN_TRAIN}), GP_OK);
+  loss_of(&r, 0);
+  memset(r.labels, 0x7F, sizeof r.labels); /* they were read */
+  assert_int_equal(nn_plan_backward(r.plan), GP_OK);
+  assert_int_equal(nn_plan_backward(r.plan), GP_ERROR_INVALID_ARGUMENT); /* used up */
+  for (int32_t n = 0; n < BATCH; ++n) r.labels[n] = 0;
+  loss_of(&r, 0);
+  assert_int_equal(nn_plan_forward(other, r.images, r.labels, &(nn_step_desc){0}), GP_OK);
+  assert_int_equal(nn_plan_backward(r.plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "another plan"));
+  nn_plan_destroy(&other);
+  loss_of(&r, 0);
+  assert_int_equal(nn_plan_create(&other, r.net, &(nn_plan_desc){.batch = 50 * BATCH}), GP_OK);
+  assert_int_equal(nn_plan_backward(r.plan), GP_ERROR_INVALID_ARGUMENT);
+  nn_plan_destroy(&other);
+  tear_down(&r);
+}
+
 static void nan_in_training_reaches_the_loss(void **state) {
   (void)state;
   rig r;
@@ -318,9 +422,15 @@ static void nan_in_training_reaches_the_loss(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(gradients_agree_with_finite_differences), cmocka_unit_test(steps_repeat_bit_for_bit),
-      cmocka_unit_test(a_growing_arena_moves_under_older_plans), cmocka_unit_test(a_step_allocates_nothing),
-      cmocka_unit_test(running_statistics_follow_the_batches),   cmocka_unit_test(nan_in_training_reaches_the_loss),
+      cmocka_unit_test(gradients_agree_with_finite_differences),
+      cmocka_unit_test(steps_repeat_bit_for_bit),
+      cmocka_unit_test(a_growing_arena_moves_under_older_plans),
+      cmocka_unit_test(a_step_allocates_nothing),
+      cmocka_unit_test(running_statistics_follow_the_batches),
+      cmocka_unit_test(padding_takes_no_gradient),
+      cmocka_unit_test(wide_images_are_understood),
+      cmocka_unit_test(backward_needs_its_own_forward),
+      cmocka_unit_test(nan_in_training_reaches_the_loss),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@ typedef struct batch_norm {
   int64_t channels;
   float momentum, unbias;
   size_t variance_offset, workspace_offset; /* in saved; the mean is first */
+  size_t unwanted_offset; /* in scratch_backward: the input's gradient, which oneDNN always makes, if nobody wants it */
 } batch_norm;
 
 static gp_status bn_forward(nn_kernel *k) {
@@ -56,7 +57,9 @@ static gp_status bn_bind(nn_kernel *k) {
   GP_TRY(od_primitive_set(&bn->forward, DNNL_ARG_DST, at->out));
   GP_TRY(od_primitive_set(&bn->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
   GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_DST, at->grad_out));
-  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SRC, at->grad_in[0]));
+  void *grad_in = at->grad_in[0];
+  if (grad_in == NULL && bn->train) grad_in = (char *)at->scratch_backward + bn->unwanted_offset;
+  GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SRC, grad_in));
   GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SCALE, at->gradient[NN_WEIGHT]));
   GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_SHIFT, at->gradient[NN_BIAS]));
   GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_SCRATCHPAD, at->scratch_backward));
@@ -116,7 +119,8 @@ static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
   bn->base.saved_bytes = bn->workspace_offset + workspace_bytes;
   GP_TRY(od_batch_norm_backward(&backward_pd, bn->device->engine, &data, eps, flags, pd, bn->device->attr));
   GP_TRY(od_primitive_create(&bn->backward, bn->device, backward_pd, backward));
-  bn->base.scratch_backward_bytes = bn->backward.scratch_bytes;
+  bn->unwanted_offset = gp_align_up(bn->backward.scratch_bytes);
+  bn->base.scratch_backward_bytes = bn->unwanted_offset + (desc->wants_grad[0] ? 0 : nn_tensor_bytes(&desc->in[0]));
 cleanup:
   if (pd != NULL) dnnl_primitive_desc_destroy(pd);
   if (backward_pd != NULL) dnnl_primitive_desc_destroy(backward_pd);

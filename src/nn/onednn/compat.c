@@ -30,18 +30,10 @@ gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_ta
   return od_check(dnnl_memory_desc_create_with_tag(&out->desc, rank, dims, dnnl_f32, tag), "memory descriptor");
 }
 
-gp_status od_md_part(od_md *out, const od_md *whole, const int64_t *dims, const int64_t *offsets) {
-  return od_check(dnnl_memory_desc_create_submemory(&out->desc, whole->desc, dims, offsets), "part of a tensor");
-}
-
 gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argument) {
   const_dnnl_memory_desc_t found = dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, argument);
   if (found == NULL) return gp_fail(GP_ERROR_LIBRARY, "oneDNN: the primitive takes no argument %d", argument);
   return od_check(dnnl_memory_desc_clone(&out->desc, found), "memory descriptor");
-}
-
-gp_status od_md_copy(od_md *out, const od_md *from) {
-  return od_check(dnnl_memory_desc_clone(&out->desc, from->desc), "memory descriptor");
 }
 
 void od_md_clear(od_md *md) {
@@ -58,19 +50,10 @@ gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_ta
   return od_check(dnnl_memory_desc_init_by_tag(&out->desc, rank, dims, dnnl_f32, tag), "memory descriptor");
 }
 
-gp_status od_md_part(od_md *out, const od_md *whole, const int64_t *dims, const int64_t *offsets) {
-  return od_check(dnnl_memory_desc_init_submemory(&out->desc, &whole->desc, dims, offsets), "part of a tensor");
-}
-
 gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argument) {
   const dnnl_memory_desc_t *found = dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, argument);
   if (found == NULL) return gp_fail(GP_ERROR_LIBRARY, "oneDNN: the primitive takes no argument %d", argument);
   out->desc = *found;
-  return GP_OK;
-}
-
-gp_status od_md_copy(od_md *out, const od_md *from) {
-  *out = *from;
   return GP_OK;
 }
 

@@ -16,11 +16,8 @@ GP_NODISCARD gp_status od_check(dnnl_status_t result, const char *what);
 
 /* float32, `rank` dimensions, in the order of `tag` (dnnl_format_tag_any lets a primitive choose). */
 GP_NODISCARD gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_tag_t tag);
-/* A part of a tensor: `dims` elements from `offsets` on. */
-GP_NODISCARD gp_status od_md_part(od_md *out, const od_md *whole, const int64_t *dims, const int64_t *offsets);
 /* What a primitive takes as its argument DNNL_ARG_*; a zero-sized descriptor when it takes none. */
 GP_NODISCARD gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argument);
-GP_NODISCARD gp_status od_md_copy(od_md *out, const od_md *from);
 void od_md_clear(od_md *md);
 size_t od_md_bytes(const od_md *md);
 bool od_md_equal(const od_md *a, const od_md *b);

@@ -15,7 +15,7 @@ typedef struct conv {
 
 /* What both passes and the storage start from. */
 typedef struct conv_shapes {
-  od_md src, dst, any_weights, plain_weights, bias;
+  od_md src, dst, any_weights, bias;
   od_window window;
 } conv_shapes;
 
@@ -23,7 +23,6 @@ static void clear_shapes(conv_shapes *s) {
   od_md_clear(&s->src);
   od_md_clear(&s->dst);
   od_md_clear(&s->any_weights);
-  od_md_clear(&s->plain_weights);
   od_md_clear(&s->bias);
 }
 
@@ -44,7 +43,6 @@ static gp_status make_shapes(conv_shapes *s, const nn_node *node, const nn_tenso
   GP_TRY(od_md_of_tensor(&s->src, in));
   GP_TRY(od_md_of_tensor(&s->dst, out));
   GP_TRY(od_md_create(&s->any_weights, rank, weights, dnnl_format_tag_any));
-  GP_TRY(od_md_create(&s->plain_weights, rank, weights, grouped ? dnnl_goihw : dnnl_oihw));
   GP_TRY(od_md_create(&s->bias, 1, dims, dnnl_x));
 cleanup:
   return status;
@@ -209,8 +207,6 @@ cleanup:
   return status;
 }
 
-static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
-
 static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *stored, bool bias,
                                const_dnnl_primitive_desc_t hint) {
   static const int weights_arguments[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, 0};
@@ -232,8 +228,8 @@ static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *store
     GP_TRY(od_md_of_argument(&weights, data_pd, DNNL_ARG_WEIGHTS));
     GP_TRY(make_conversion(&c->convert_weights, device, stored, &weights));
   }
-  size_t scratch = largest(c->backward_data.scratch_bytes, c->backward_weights.scratch_bytes);
-  scratch = largest(scratch, largest(c->convert_weights.scratch_bytes, c->convert_gradient.scratch_bytes));
+  size_t scratch = od_largest(c->backward_data.scratch_bytes, c->backward_weights.scratch_bytes);
+  scratch = od_largest(scratch, od_largest(c->convert_weights.scratch_bytes, c->convert_gradient.scratch_bytes));
   c->gradient_offset = gp_align_up(scratch);
   c->weights_offset =
       c->gradient_offset + (c->convert_gradient.primitive == NULL ? 0 : gp_align_up(od_md_bytes(&gradient)));

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/philox.h"
+#include "nn/layout.h"
 #include "nn/onednn/primitive.h"
 
 typedef struct dropout {
@@ -30,9 +31,11 @@ static void mask_channel(void *context, int64_t task) {
   int64_t channels = d->tensor.shape.channels, n = task / channels, channel = task % channels;
   uint64_t first = (uint64_t)((step->first_sample + n) * channels + channel) * (uint64_t)b.positions;
   uint64_t key = gp_mix_seed(step->seed, d->stream);
+  gp_philox_block block = {{0}};
   for (int64_t i = 0; i < b.positions; ++i) {
     uint64_t element = first + (uint64_t)i;
-    gp_philox_block block = gp_philox(key, (uint32_t)(element / 4), (uint32_t)((element / 4) >> 32), step->step, 0);
+    if (i == 0 || element % 4 == 0)
+      block = gp_philox(key, (uint32_t)(element / 4), (uint32_t)((element / 4) >> 32), step->step, 0);
     int64_t at = nn_offset(&b, n, channel, i);
     p->to[at] = block.word[element % 4] < d->threshold ? 0 : p->from[at] * d->scale;
   }
@@ -41,6 +44,7 @@ static void mask_channel(void *context, int64_t task) {
 static gp_status run(const dropout *d, const float *from, float *to) {
   pass p = {d, from, to};
   gp_parallel_for(d->tensor.batch * d->tensor.shape.channels, 0, mask_channel, &p);
+  nn_clear_padding(&d->tensor, to);
   return GP_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/vectorize.h"
+#include "nn/layout.h"
 #include "nn/onednn/primitive.h"
 
 enum { CHUNK = 8192 }; /* floats a task; three operands of it fit the first-level caches */
@@ -12,7 +13,8 @@ typedef void (*chunk_fn)(float *dst, const float *a, const float *b, size_t coun
 
 typedef struct elementwise {
   nn_kernel base;
-  size_t elements;
+  nn_tensor tensor;
+  size_t elements;   /* of the tensor, padding lanes included */
   chunk_fn forward;  /* dst = f(a, b) */
   chunk_fn backward; /* dst = g(grad_out = a, y = b) */
 } elementwise;
@@ -73,7 +75,9 @@ static void sigmoid_gradient(float *dst, const float *gradient, const float *y, 
 
 static gp_status forward(nn_kernel *k) {
   elementwise *e = (elementwise *)k;
-  return run(e->forward, k->at.out, k->at.in[0], k->at.in[1], e->elements);
+  gp_status status = run(e->forward, k->at.out, k->at.in[0], k->at.in[1], e->elements);
+  if (e->forward == sigmoid) nn_clear_padding(&e->tensor, k->at.out); /* sigmoid(0) is 1/2 */
+  return status;
 }
 
 static gp_status backward(nn_kernel *k) {
@@ -93,6 +97,7 @@ gp_status od_make_elementwise(nn_kernel **out, nn_device *device, const nn_kerne
                         .destroy = destroy,
                         .implementation = "gausspool",
                         .pass_through = true};
+  e->tensor = desc->out;
   e->elements = nn_tensor_elements(&desc->out);
   switch (desc->node->op) {
     case NN_OP_RELU: e->forward = relu; break;

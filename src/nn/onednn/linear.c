@@ -41,8 +41,9 @@ static gp_status linear_bind(nn_kernel *k) {
   bool flat = l->flatten.primitive != NULL;
   const void *in = flat ? at->saved : (const void *)at->in[0];
   char *scratch = at->scratch_backward;
-  void *grad_in =
-      flat && scratch != NULL ? (void *)(scratch + k->scratch_backward_bytes - l->flat_bytes) : (void *)at->grad_in[0];
+  void *grad_in = flat && l->wants_grad_in && scratch != NULL
+                      ? (void *)(scratch + k->scratch_backward_bytes - l->flat_bytes)
+                      : (void *)at->grad_in[0];
   GP_TRY(od_primitive_set(&l->flatten, DNNL_ARG_FROM, at->in[0]));
   GP_TRY(od_primitive_set(&l->flatten, DNNL_ARG_TO, at->saved));
   GP_TRY(od_primitive_set(&l->flatten, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
@@ -76,8 +77,6 @@ static void linear_destroy(nn_kernel *k) {
   od_primitive_clear(&l->unflatten);
   gp_free(l);
 }
-
-static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Reorders between the blocked map and PyTorch's flattening of it. */
 static gp_status make_flattening(linear *l, const nn_tensor *in, bool backward) {
@@ -141,9 +140,9 @@ static gp_status make_backward(linear *l, const linear_shapes *s, bool bias, con
     GP_TRY(od_primitive_create(&l->backward_data, device, data_pd,
                                (int[]){DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST, 0}));
   }
-  size_t scratch = largest(l->backward_weights.scratch_bytes, l->backward_data.scratch_bytes);
-  scratch = largest(scratch, l->unflatten.scratch_bytes);
-  l->base.scratch_backward_bytes = gp_align_up(scratch) + l->flat_bytes;
+  size_t scratch = od_largest(l->backward_weights.scratch_bytes, l->backward_data.scratch_bytes);
+  scratch = od_largest(scratch, l->unflatten.scratch_bytes);
+  l->base.scratch_backward_bytes = gp_align_up(scratch) + (l->wants_grad_in ? l->flat_bytes : 0);
 cleanup:
   if (pd != NULL) dnnl_primitive_desc_destroy(pd);
   if (data_pd != NULL) dnnl_primitive_desc_destroy(data_pd);
@@ -169,7 +168,7 @@ gp_status od_make_linear(nn_kernel **out, nn_device *device, const nn_kernel_des
   od_describe(&l->base, pd);
   GP_TRY(make_flattening(l, &desc->in[0], train && l->wants_grad_in));
   l->base.needs_input = l->flat_bytes == 0; /* otherwise the flat copy is kept */
-  l->base.scratch_forward_bytes = largest(l->forward.scratch_bytes, l->flatten.scratch_bytes);
+  l->base.scratch_forward_bytes = od_largest(l->forward.scratch_bytes, l->flatten.scratch_bytes);
   if (train) GP_TRY(make_backward(l, &shapes, bias, pd));
   *out = &l->base;
   l = NULL;

@@ -4,13 +4,18 @@
 #include "base/memory.h"
 #include "base/philox.h"
 #include "base/status.h"
+#include "nn/layout.h"
 #include "nn/onednn/primitive.h"
 
 typedef struct pool {
   nn_kernel base;
   gp_pool_desc desc;
   uint64_t stream;
-  bool wants_grad_in;
+  /* The operator keeps its input's layout. Where the output's is another (maps of one position are plain), the result
+   * goes through scratch memory; own_out describes it there. */
+  nn_tensor out, own_out;
+  bool convert;
+  size_t own_gradient_offset; /* in scratch_backward */
 } pool;
 
 /* Each pooling of a net draws under a key of its own, each step at an offset of its own. */
@@ -24,14 +29,18 @@ static void set_draws(pool *p) {
 static gp_status forward(nn_kernel *k) {
   pool *p = (pool *)k;
   set_draws(p);
-  gp_pool_forward_args args = {.x = k->at.in[0], .y = k->at.out};
+  gp_pool_forward_args args = {.x = k->at.in[0], .y = p->convert ? k->at.scratch_forward : k->at.out};
   if (p->desc.kind == GP_POOL_WEIGHTED) {
     args.weight = k->at.in[1];
   } else {
     args.mu = k->at.in[1];
     args.sigma = k->at.in[2];
   }
-  return gp_pool_forward(&p->desc, &args);
+  gp_status status = gp_pool_forward(&p->desc, &args);
+  if (status != GP_OK || !p->convert) return status;
+  nn_copy_channels(&p->own_out, args.y, 0, &p->out, k->at.out, 0, p->out.shape.channels);
+  nn_clear_padding(&p->out, k->at.out);
+  return GP_OK;
 }
 
 static gp_status backward(nn_kernel *k) {
@@ -50,6 +59,12 @@ static gp_status backward(nn_kernel *k) {
     args.sigma = k->at.in[2];
     args.grad_mu = k->at.grad_in[1];
     args.grad_sigma = k->at.grad_in[2];
+  }
+  if (p->convert) {
+    float *gradient = (float *)((char *)k->at.scratch_backward + p->own_gradient_offset);
+    nn_copy_channels(&p->out, k->at.grad_out, 0, &p->own_out, gradient, 0, p->out.shape.channels);
+    nn_clear_padding(&p->own_out, gradient);
+    args.grad_y = gradient;
   }
   return gp_pool_backward(&p->desc, &args);
 }
@@ -82,11 +97,15 @@ gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc 
                            .eps = d->eps,
                            .param_shape = GP_SHAPE_NC,
                            .stochasticity = desc->mode == NN_TRAIN ? d->stochasticity : GP_STOCHASTIC_NONE};
-  /* A pooling down to 1×1 makes a plain map of a blocked one; the orders agree unless lanes are padded. */
-  if (desc->out.layout != in->layout && desc->out.shape.channels % nn_blocking_of(in).block != 0)
-    GP_TRY(gp_fail(GP_ERROR_UNSUPPORTED, "pooling %lld channels down to 1x1: the channels must be a multiple of %lld",
-                   (long long)in->shape.channels, (long long)nn_blocking_of(in).block));
-  if (desc->mode == NN_TRAIN) GP_TRY(gp_pool_backward_workspace(&p->desc, &p->base.scratch_backward_bytes));
+  p->out = p->own_out = desc->out;
+  p->own_out.layout = in->layout;
+  p->convert = !nn_same_order(&p->own_out, &p->out);
+  if (p->convert) p->base.scratch_forward_bytes = nn_tensor_bytes(&p->own_out);
+  if (desc->mode == NN_TRAIN) {
+    GP_TRY(gp_pool_backward_workspace(&p->desc, &p->base.scratch_backward_bytes));
+    p->own_gradient_offset = gp_align_up(p->base.scratch_backward_bytes);
+    if (p->convert) p->base.scratch_backward_bytes = p->own_gradient_offset + nn_tensor_bytes(&p->own_out);
+  }
   *out = &p->base;
   p = NULL;
 cleanup:

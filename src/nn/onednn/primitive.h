@@ -16,7 +16,7 @@ struct nn_device {
 typedef struct od_primitive {
   dnnl_primitive_t primitive;
   dnnl_exec_arg_t *args;
-  int32_t count, capacity;
+  int32_t count;
   size_t scratch_bytes;
 } od_primitive;
 
@@ -29,6 +29,8 @@ GP_NODISCARD gp_status od_primitive_set(od_primitive *p, int argument, const voi
 
 GP_NODISCARD gp_status od_primitive_run(const od_primitive *p, const nn_device *device);
 void od_primitive_clear(od_primitive *p);
+
+static inline size_t od_largest(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Bytes of an argument of a primitive. */
 GP_NODISCARD gp_status od_argument_bytes(const_dnnl_primitive_desc_t pd, int argument, size_t *bytes);

@@ -42,6 +42,9 @@ nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc) {
   nn_shape in = nn_shape_of(g, x);
   for (int32_t i = 1; i < count; ++i) {
     nn_shape s = nn_shape_of(g, inputs[i]);
+    if (inputs[i] == 0)
+      return nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "pool '%s': guiding tensor %d is missing (or the input)", name,
+                           i);
     if (s.channels != in.channels || s.height != 1 || s.width != 1)
       return nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT,
                            "pool '%s': guiding tensor %d is %lldx%lldx%lld, expected %lldx1x1", name, i,
