@@ -1,6 +1,6 @@
 /* Checkpoints: a model file with the optimizer's momenta and the state of the training, from which a run goes on bit
- * for bit. Nothing about where or how it ran is in it (paths, threads, times): runs that compute the same write the same
- * bytes. */
+ * for bit, with the same number of compute threads. Nothing about where or when it ran is in it (paths, times): runs that
+ * compute the same with as many threads write the same bytes. */
 #ifndef GP_TRAIN_CHECKPOINT_H
 #define GP_TRAIN_CHECKPOINT_H
 
@@ -17,6 +17,10 @@ typedef struct train_state {
   train_meter meter;  /* of these batches */
   int64_t best_epoch; /* 1-based; 0: none yet */
   double best_top1;   /* its validation error in percent */
+  /* What it was trained on, and how. Zero: not known (an older checkpoint). */
+  int64_t samples; /* of the training set */
+  int64_t labels;  /* a hash of their labels */
+  int64_t threads; /* that computed: sums are rounded by their number */
   /* One row an epoch. Read from a checkpoint, the times and speeds are NaN. */
   train_epoch_row *history;
   int64_t history_count, history_capacity;

@@ -21,7 +21,8 @@ typedef enum option_type {
 
 enum {
   OPTION_RECIPE = 1 << 0, /* may stand in an INI file, in section `section` */
-  OPTION_RUN = 1 << 1,    /* where or how it runs: never changes the result, is not kept in checkpoints */
+  OPTION_RUN = 1 << 1,    /* where or how it runs: not kept in checkpoints. Never changes the result, but for
+                           * `threads`: the last bits are those of the number of compute threads */
   OPTION_ASK = 1 << 2,    /* asks for something instead of a setting (--help): not printed */
 };
 

@@ -1,12 +1,14 @@
 #include "train/resume.h"
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "train/atomic_file.h"
 #include "train/file.h"
 #include "train/pass.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,9 +18,8 @@ static gp_status check_same_net(const model_file *file, const model_info *wanted
   const char *path = model_file_path(file);
   if (found->arch[0] == '\0') return GP_OK; /* a plain state dict: its tensors will tell */
   if (strcmp(found->arch, wanted->arch) != 0 || strcmp(found->pool, wanted->pool) != 0)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                   "%s is of %s with %s, expected %s with %s: set --arch and --pool to its own", path, found->arch,
-                   found->pool, wanted->arch, wanted->pool);
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is of %s with %s, expected %s with %s: leave out --arch and --pool",
+                   path, found->arch, found->pool, wanted->arch, wanted->pool);
   if (found->classes != wanted->classes || found->channels != wanted->channels || found->height != wanted->height ||
       found->width != wanted->width)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT,
@@ -123,24 +124,35 @@ cleanup:
 
 /* ---- The state ---- */
 
-static gp_status resume_training(train_session *session, const model_file *file) {
-  gp_status status = GP_OK;
+/* The validation of the last epoch done, as the next checkpoint tells it. */
+static void describe_last_epoch(train_session *session) {
+  const train_state *state = &session->state;
+  model_info *info = &session->info;
+  info->epoch = 0;
+  info->val_loss = info->val_top1 = info->val_top5 = NAN;
+  if (state->history_count == 0) return;
+  const train_epoch_row *last = &state->history[state->history_count - 1];
+  info->epoch = last->epoch;
+  info->val_loss = last->val_loss;
+  info->val_top1 = last->val_top1;
+  info->val_top5 = last->val_top5;
+}
+
+/* Forgets the epochs past `epoch`, and what was best in them. */
+static void cut_history(train_session *session, int64_t epoch) {
   train_state *state = &session->state;
-  GP_TRY(checkpoint_read_state(file, state));
-  GP_TRY(check_same_config(file, session));
-  if (state->batch > session->batches)
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                   "%s is at batch %" PRId64 " of its epoch, an epoch of this data set has %" PRId64,
-                   model_file_path(file), state->batch, session->batches));
-  GP_TRY(model_file_load(file, session->net, true));
-  session->info.epoch = model_file_info(file)->epoch;
-  session->info.val_loss = model_file_info(file)->val_loss;
-  session->info.val_top1 = model_file_info(file)->val_top1;
-  session->info.val_top5 = model_file_info(file)->val_top5;
-  train_message(session->observer, "resumed from %s: %" PRId64 " epochs and %" PRId64 " of %" PRId64 " batches done",
-                model_file_path(file), state->epoch, state->batch, session->batches);
-cleanup:
-  return status;
+  const int64_t before = state->history_count;
+  while (state->history_count > 0 && state->history[state->history_count - 1].epoch > epoch) state->history_count -= 1;
+  if (state->history_count == before) return;
+  state->best_epoch = 0;
+  state->best_top1 = 0;
+  for (int64_t i = 0; i < state->history_count; ++i) {
+    const train_epoch_row *row = &state->history[i];
+    if (state->best_epoch > 0 && !(row->val_top1 < state->best_top1)) continue;
+    state->best_epoch = row->epoch;
+    state->best_top1 = row->val_top1;
+  }
+  describe_last_epoch(session);
 }
 
 static void apply_start_epoch(train_session *session) {
@@ -151,7 +163,51 @@ static void apply_start_epoch(train_session *session) {
   state->batch = 0;
   state->step = epoch * session->batches;
   state->meter = (train_meter){0};
-  while (state->history_count > 0 && state->history[state->history_count - 1].epoch > epoch) state->history_count -= 1;
+  cut_history(session, epoch);
+}
+
+/* Other samples change a run as much as other options do. */
+static gp_status check_same_samples(const model_file *file, const train_session *session) {
+  const train_state *state = &session->state;
+  const int64_t samples = data_source_get_info(session->train_source)->count;
+  if (state->samples == 0 || (state->samples == samples && state->labels == session->labels)) return GP_OK;
+  char text[192];
+  snprintf(text, sizeof text, "%" PRId64 " training samples%s, the checkpoint's run had %" PRId64, samples,
+           samples == state->samples ? " with other labels" : "", state->samples);
+  if (state->batch > 0)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s is from the middle of an epoch, which can only go on with the same data: found %s; give its "
+                   "folder by --data",
+                   model_file_path(file), text);
+  train_message(session->observer, "data changed since the checkpoint: %s", text);
+  return GP_OK;
+}
+
+static gp_status resume_training(train_session *session, const model_file *file) {
+  gp_status status = GP_OK;
+  train_state *state = &session->state;
+  GP_TRY(checkpoint_read_state(file, state));
+  session->info.epoch = model_file_info(file)->epoch;
+  session->info.val_loss = model_file_info(file)->val_loss;
+  session->info.val_top1 = model_file_info(file)->val_top1;
+  session->info.val_top5 = model_file_info(file)->val_top5;
+  apply_start_epoch(session);
+  GP_TRY(check_same_config(file, session));
+  GP_TRY(check_same_samples(file, session));
+  if (state->threads > 0 && state->threads != gp_max_threads())
+    train_message(session->observer,
+                  "the checkpoint's run computed with %" PRId64 " threads, this one does with %" PRId32
+                  ": results may differ in their last bits",
+                  state->threads, gp_max_threads());
+  if (state->batch > session->batches)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s is at batch %" PRId64 " of its epoch, an epoch of this data set has %" PRId64,
+                   model_file_path(file), state->batch, session->batches));
+  GP_TRY(model_file_load(file, session->net, true));
+  train_message(session->observer, "resumed from %s: %" PRId64 " epochs and %" PRId64 " of %" PRId64 " batches done",
+                model_file_path(file), state->epoch, state->batch, session->batches);
+cleanup:
+  return status;
 }
 
 gp_status train_resume(train_session *session) {
@@ -173,7 +229,7 @@ gp_status train_resume(train_session *session) {
   } else if (config->evaluate) {
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "--evaluate tests a trained model: give it by --resume FILE"));
   }
-  apply_start_epoch(session);
+  if (session->resumed_from == NULL) apply_start_epoch(session);
 cleanup:
   model_file_close(&file);
   gp_free(path);

@@ -1,6 +1,7 @@
 #include "train/session.h"
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "train/atomic_file.h"
 #include "train/file.h"
@@ -122,6 +123,17 @@ static int64_t test_batch_size(const train_config *config) {
   return config->test_batch_size > 0 ? config->test_batch_size : config->batch_size;
 }
 
+/* FNV-1a over the labels' bytes, lowest first, without the top bit, which JSON's integers keep for the sign. */
+static int64_t hash_labels(const data_source *source) {
+  uint64_t hash = 0xCBF29CE484222325u;
+  const int64_t count = data_source_get_info(source)->count;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t label = (uint32_t)data_source_label(source, i);
+    for (unsigned shift = 0; shift < 32; shift += 8) hash = (hash ^ (label >> shift & 0xFF)) * 0x100000001B3u;
+  }
+  return (int64_t)(hash & INT64_MAX);
+}
+
 static gp_status open_data(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
@@ -143,6 +155,7 @@ static gp_status open_data(train_session *session) {
                                                                        .batch_size = test_batch_size(config),
                                                                        .workers = (int32_t)config->workers}));
   session->batches = data_loader_batches(session->train_loader);
+  session->labels = hash_labels(session->train_source);
 cleanup:
   return status;
 }
@@ -190,6 +203,9 @@ gp_status train_session_open(train_session *session, const train_config *config,
   GP_TRY(train_schedule_init(&session->schedule, config, session->batches));
   GP_TRY(build_net(session));
   GP_TRY(train_resume(session));
+  session->state.samples = data_source_get_info(session->train_source)->count;
+  session->state.labels = session->labels;
+  session->state.threads = gp_max_threads();
   GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
   if (config->evaluate) goto cleanup;
   GP_TRY(train_resume_best(session));

@@ -17,9 +17,10 @@ typedef struct train_session {
   train_plans train_plans, test_plans;
   train_schedule schedule;
   int64_t batches; /* of an epoch */
+  int64_t labels;  /* a hash of the training set's */
   model_info info;
   train_state state;
-  char *resumed_from; /* the checkpoint's path; NULL: a fresh run, or config->evaluate */
+  char *resumed_from;   /* the checkpoint's path; NULL: a fresh run, or config->evaluate */
   train_report *report; /* NULL with config->evaluate */
 } train_session;
 

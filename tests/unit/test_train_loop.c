@@ -289,6 +289,46 @@ static void test_refused_checkpoints(void **state) {
   assert_fails(run("r", (const char *[]){"evaluate", "yes", NULL}, NULL, NULL), GP_ERROR_INVALID_ARGUMENT, "--resume");
 }
 
+/* The training set of another folder, with one label changed. */
+static void test_other_data(void **state) {
+  (void)state;
+  char folder[TEST_PATH_SIZE], middle[TEST_PATH_SIZE], whole[TEST_PATH_SIZE];
+  snprintf(folder, sizeof folder, "%s", in_folder("relabelled"));
+  assert_int_equal(mkdir(folder, 0777), 0);
+  static const char *const names[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+                                      "t10k-labels-idx1-ubyte"};
+  for (int i = 0; i < 4; ++i) {
+    char name[64];
+    size_t bytes = 0;
+    char *data = get_file(in_folder(names[i]), &bytes);
+    if (i == 1) data[bytes - 1] = (char)((data[bytes - 1] + 1) % 10);
+    snprintf(name, sizeof name, "relabelled/%s", names[i]);
+    put_file(in_folder(name), data, bytes);
+    free(data);
+  }
+  snprintf(middle, sizeof middle, "%s", in_folder("middle/checkpoint_last.safetensors"));
+  snprintf(whole, sizeof whole, "%s", in_folder("whole/checkpoint_epoch002.safetensors"));
+  assert_fails(run("r", (const char *[]){"resume", middle, "data", folder, NULL}, NULL, NULL),
+               GP_ERROR_INVALID_ARGUMENT, "with other labels");
+  assert_ok(run("r", (const char *[]){"resume", whole, "data", folder, NULL}, NULL, NULL));
+}
+
+/* Going back to an earlier epoch forgets what was best after it. */
+static void test_start_epoch(void **state) {
+  (void)state;
+  train_result result;
+  char last[TEST_PATH_SIZE], middle[TEST_PATH_SIZE];
+  snprintf(last, sizeof last, "%s", in_folder("whole/checkpoint_epoch003.safetensors"));
+  snprintf(middle, sizeof middle, "%s", in_folder("middle/checkpoint_last.safetensors"));
+  assert_ok(run("back", (const char *[]){"resume", last, "start-epoch", "0", "epochs", "1", NULL}, NULL, &result));
+  assert_int_equal(result.best_epoch, 1);
+  assert_true(result.best_top1 == result.val_top1);
+  train_result_clear(&result);
+  /* The position in the epoch is dropped, so other batches do no harm. */
+  assert_ok(run("back2", (const char *[]){"resume", middle, "start-epoch", "1", "batch-size", "8", "epochs", "2", NULL},
+                NULL, NULL));
+}
+
 static void test_evaluate(void **state) {
   (void)state;
   train_result result;
@@ -316,6 +356,8 @@ int main(void) {
       cmocka_unit_test(test_divergence),
       cmocka_unit_test(test_last_batch_of_one),
       cmocka_unit_test(test_refused_checkpoints),
+      cmocka_unit_test(test_other_data),
+      cmocka_unit_test(test_start_epoch),
       cmocka_unit_test(test_evaluate),
   };
   return cmocka_run_group_tests(tests, make_reference, remove_reference);
