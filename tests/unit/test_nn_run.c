@@ -104,12 +104,17 @@ static nn_ref dropout_body(nn_graph *g, nn_ref x) {
   return nn_dropout(g, nn_global_avg_pool(g, x), 0.5);
 }
 
-/* A gradient handed on by two sums while a third op adds to it; and a pooling that adds to what a sum handed on. */
+/* A sum that adds to a gradient which it also hands on. */
 static nn_ref shared_body(nn_graph *g, nn_ref x) {
   nn_ref a = conv(g, x, "a", 16, 3, 1), b = conv(g, x, "b", 16, 3, 1);
-  nn_ref sum = nn_add(g, nn_add(g, a, b), a);
-  nn_ref pooled = nn_pool(g, a, &(nn_pool_desc){.kind = GP_POOL_AVERAGE, .kernel = 3, .stride = 1, .padding = 1});
-  return nn_add(g, nn_add(g, pooled, a), sum);
+  return nn_add(g, nn_add(g, a, b), a);
+}
+
+/* A pooling that adds to the gradient it reads, handed on by a sum. */
+static nn_ref pool_and_skip_body(nn_graph *g, nn_ref x) {
+  nn_ref a = conv(g, x, "a", 16, 3, 1);
+  nn_pool_desc same = {.kind = GP_POOL_AVERAGE, .kernel = 3, .stride = 1, .padding = 1};
+  return nn_add(g, nn_pool(g, a, &same), a);
 }
 
 static nn_ref odd_concat_body(nn_graph *g, nn_ref x) {
@@ -233,6 +238,7 @@ static void gradients_agree_with_finite_differences(void **state) {
   check_gradients("extrema", extrema_body, 0.2);
   check_gradients("dropout", dropout_body, 0);
   check_gradients("shared", shared_body, 0);
+  check_gradients("pool and skip", pool_and_skip_body, 0);
   check_gradients("odd concat", odd_concat_body, 0);
   check_gradients("one position", one_position_body, 0);
   check_gradients("norm first", norm_first_body, 0);
