@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -149,6 +150,35 @@ cleanup:
   return status;
 }
 
+/* A net with such numbers computes nothing, and would not say so. */
+static gp_status check_finite(const safetensors_file *file, const safetensors_info *tensor) {
+  if (tensor->dtype != SAFETENSORS_F32) return GP_OK;
+  for (size_t at = 0; at < tensor->bytes; at += sizeof(float)) {
+    float value;
+    memcpy(&value, (const char *)tensor->data + at, sizeof value);
+    if (!isfinite(value))
+      return gp_fail(GP_ERROR_CORRUPT,
+                     "%s: %s: expected finite numbers, found %g at element %zu: the training has diverged",
+                     safetensors_path(file), tensor->name, (double)value, at / sizeof value);
+  }
+  return GP_OK;
+}
+
+/* Of the tensors that will be loaded; before the net is changed. */
+static gp_status check_values(const safetensors_file *file, const nn_net *net, nn_state_part part) {
+  gp_status status = GP_OK;
+  char name[NAME_SIZE];
+  for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
+    const nn_state_info state = nn_net_state(net, i);
+    if (part == NN_MOMENTUM && !state.is_parameter) continue;
+    GP_TRY(part_name(name, &state, part));
+    const safetensors_info *tensor = safetensors_find(file, name);
+    if (tensor != NULL) GP_TRY(check_finite(file, tensor));
+  }
+cleanup:
+  return status;
+}
+
 static gp_status load_part(const safetensors_file *file, nn_net *net, nn_state_part part, void *buffer) {
   gp_status status = GP_OK;
   char name[NAME_SIZE];
@@ -174,6 +204,8 @@ gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool mom
     if (bytes_of(&state) > largest) largest = bytes_of(&state);
   }
   GP_TRY(compare(file, net, momenta));
+  GP_TRY(check_values(file, net, NN_VALUE));
+  if (momenta) GP_TRY(check_values(file, net, NN_MOMENTUM));
   GP_TRY(GP_ALLOC(&buffer, largest));
   GP_TRY(load_part(file, net, NN_VALUE, buffer));
   if (momenta) GP_TRY(load_part(file, net, NN_MOMENTUM, buffer));
