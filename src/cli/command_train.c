@@ -14,6 +14,16 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The numbers, exactly, as the option's value. */
+static gp_status set_channels(train_config *config, const char *option, const float *values, int64_t channels) {
+  char text[MODEL_MAX_CHANNELS * 24] = "";
+  for (int64_t c = 0; c < channels; ++c) {
+    const size_t used = strlen(text);
+    snprintf(text + used, sizeof text - used, "%s%.9g", c > 0 ? "," : "", (double)values[c]);
+  }
+  return options_set(&train_option_table, config, option, text);
+}
+
 /* A resumed run takes the checkpoint's configuration and folder; the command line still overrides both. */
 static gp_status lay_over_checkpoint(train_config *config, int argc, char *const argv[]) {
   gp_status status = GP_OK;
@@ -28,6 +38,8 @@ static gp_status lay_over_checkpoint(train_config *config, int argc, char *const
     GP_TRY(options_set(&train_option_table, config, "arch", info->arch));
     GP_TRY(options_set(&train_option_table, config, "pool", info->pool));
     GP_TRY(options_set(&train_option_table, config, "dataset", info->dataset));
+    GP_TRY(set_channels(config, "mean", info->mean, info->channels));
+    GP_TRY(set_channels(config, "std", info->std, info->channels));
   }
   const char *slash = strrchr(path, '/');
   GP_TRY(gp_strdup(&folder, slash == NULL ? "." : path));
@@ -114,7 +126,10 @@ static int train(const train_config *config, const char *recipe, int argc, char 
   if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
   if (!config->evaluate) {
     options_print(&train_option_table, config, stdout);
-    if (recipe[0] != '\0') printf("recipe: %s\n", recipe);
+    if (config->resume[0] == '\0' && recipe[0] != '\0') printf("recipe: %s\n", recipe);
+    if (config->resume[0] != '\0')
+      printf("configuration of %s%s\n", config->resume,
+             config->config_name[0] == '\0' ? "" : "; of --config-name's, only how to run (workers, threads, …)");
     printf("computing with %s, %d threads\n", nn_backend(), (int)gp_max_threads());
     fflush(stdout);
   }
