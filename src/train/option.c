@@ -161,7 +161,9 @@ gp_status options_init(const option_table *table, void *config) {
     const option_desc *option = &table->options[i];
     const char *text = option->default_text;
     if (text == NULL && !option_is_text(option)) continue;
-    GP_TRY(option_set_text(option, config, "default of ", text == NULL ? "" : text));
+    /* "" stands for "not given", which a check may refuse where it is given. */
+    GP_TRY(text == NULL ? set_string(field_of(option, config), "")
+                        : option_set_text(option, config, "default of ", text));
   }
 cleanup:
   return status;

@@ -131,7 +131,7 @@ static const option_desc options[] = {
      .help = "recipe: a file's path, or NAME for configs/NAME.ini; none: no recipe (default: the data set's name)"},
     {ENTRY(OPTION_PATH, "run", RUN, "out-dir", out_dir), .metavar = "DIR", .default_text = "out",
      .check = check_not_empty, .help = "folder for log, curves and checkpoints; created if need be"},
-    {ENTRY(OPTION_PATH, "run", RUN, "resume", resume), .metavar = "FILE",
+    {ENTRY(OPTION_PATH, "run", RUN, "resume", resume), .metavar = "FILE", .check = check_not_empty,
      .help = "continue from a checkpoint, or from the newest one in a folder, with its configuration"},
     {ENTRY(OPTION_BOOL, "run", RUN, "evaluate", evaluate), .help = "only test, do not train"},
     {ENTRY(OPTION_INT64, "run", RUN, "start-epoch", start_epoch), .metavar = "N", .default_text = "-1", .min = -1,

@@ -103,6 +103,20 @@ cleanup:
   return status;
 }
 
+/* The net is built for the training set; the test set must fit it. */
+static gp_status check_same_shape(const train_session *session) {
+  const data_source_info *train = data_source_get_info(session->train_source);
+  const data_source_info *test = data_source_get_info(session->test_source);
+  if (train->channels == test->channels && train->height == test->height && train->width == test->width &&
+      train->classes == test->classes)
+    return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                 "%s: the training set has %" PRId32 "x%" PRId32 "x%" PRId32 " images of %" PRId32
+                 " classes, the test set %" PRId32 "x%" PRId32 "x%" PRId32 " of %" PRId32 ": they must be alike",
+                 train->dataset, train->channels, train->height, train->width, train->classes, test->channels,
+                 test->height, test->width, test->classes);
+}
+
 static data_transform transform_of(const train_session *session, bool train) {
   const model_info *info = &session->info;
   const train_config *config = session->config;
@@ -142,6 +156,7 @@ static gp_status open_data(train_session *session) {
   GP_TRY(data_source_create(&session->train_source, &source));
   source.split = DATA_TEST;
   GP_TRY(data_source_create(&session->test_source, &source));
+  GP_TRY(check_same_shape(session));
   GP_TRY(describe_model(session));
   GP_TRY(data_loader_create(&session->train_loader, &(data_loader_desc){.source = session->train_source,
                                                                         .transform = transform_of(session, true),
