@@ -200,6 +200,7 @@ static gp_status run_epoch(train_session *session, train_result *result) {
   train_state *state = &session->state;
   train_epoch_row row;
   char name[64] = TRAIN_LAST_NAME;
+  const model_info before = session->info; /* of it, the validation */
   GP_TRY(measure_epoch(session, &row, result));
   GP_TRY(train_report_epoch(session->report, &row));
   if (session->observer != NULL && session->observer->epoch_end != NULL)
@@ -212,6 +213,11 @@ static gp_status run_epoch(train_session *session, train_result *result) {
     move_to_next_epoch(state, &row, result);
     if (!session->config->save_last_checkpoint)
       snprintf(name, sizeof name, "checkpoint_epoch%03" PRId64 ".safetensors", state->epoch);
+  } else {
+    session->info.epoch = before.epoch;
+    session->info.val_loss = before.val_loss;
+    session->info.val_top1 = before.val_top1;
+    session->info.val_top5 = before.val_top5;
   }
   GP_TRY(write_checkpoint(session, name, result));
   draw_curves(session);

@@ -135,6 +135,10 @@ static void test_resume_after_max_steps(void **state) {
     assert_int_equal(result.steps, stops[i]);
     snprintf(path, sizeof path, "%s", result.checkpoint);
     train_result_clear(&result);
+    model_file *file = NULL;
+    assert_ok(model_file_open(&file, path));
+    assert_int_equal(model_file_info(file)->epoch, stops[i] / STEPS); /* of whole epochs alone */
+    model_file_close(&file);
     assert_ok(run(out, (const char *[]){"resume", path, NULL}, NULL, NULL));
     expect_as_whole(out);
   }
