@@ -8,10 +8,14 @@
 #include "train/pass.h"
 #include "train/resume.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 gp_status train_session_path(const train_session *session, const char *name, char **out) {
@@ -21,7 +25,7 @@ gp_status train_session_path(const train_session *session, const char *name, cha
 /* ---- Folder ---- */
 
 /* Says so when results of an earlier run are about to be replaced. */
-static gp_status warn_of_earlier_run(const train_session *session) {
+static gp_status warn_of_earlier_run(train_session *session) {
   static const char *const names[] = {TRAIN_BEST_NAME, TRAIN_LAST_NAME, "checkpoint_epoch001.safetensors", "log.csv"};
   gp_status status = GP_OK;
   char *path = NULL;
@@ -29,7 +33,9 @@ static gp_status warn_of_earlier_run(const train_session *session) {
     gp_free(path);
     GP_TRY(train_session_path(session, names[i], &path));
     if (access(path, F_OK) != 0) continue;
-    train_message(session->observer, "%s holds an earlier run; its files are overwritten (--resume continues it)",
+    session->over_earlier = true;
+    train_message(session->observer,
+                  "%s holds an earlier run, which this one replaces: its checkpoints go when the first epoch is done",
                   session->config->out_dir);
     break;
   }
@@ -38,12 +44,50 @@ cleanup:
   return status;
 }
 
+/* Two runs in one folder would overwrite each other's files. The lock goes with the process. */
+static gp_status lock_folder(train_session *session) {
+  const char *path = session->config->out_dir;
+  session->folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (session->folder < 0) return gp_fail(GP_ERROR_IO, "cannot open the folder %s: %s", path, strerror(errno));
+  if (flock(session->folder, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    return GP_OK; /* some disks have no locks */
+  return gp_fail(GP_ERROR_IO, "%s is in use by another run: wait for its end, or choose another --out-dir", path);
+}
+
+/* Whether the name is one of write_checkpoint()'s: three digits or more. */
+static bool is_epoch_checkpoint(const char *name) {
+  static const char prefix[] = "checkpoint_epoch";
+  if (strncmp(name, prefix, sizeof prefix - 1) != 0) return false;
+  const char *digits = name + sizeof prefix - 1;
+  const size_t count = strspn(digits, "0123456789");
+  return count >= 3 && strcmp(digits + count, ".safetensors") == 0;
+}
+
+gp_status train_session_clear_earlier(train_session *session, const char *kept) {
+  gp_status status = GP_OK;
+  char *path = NULL;
+  DIR *folder = opendir(session->config->out_dir);
+  if (folder == NULL) return gp_fail(GP_ERROR_IO, "cannot read %s: %s", session->config->out_dir, strerror(errno));
+  for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+    if (!is_epoch_checkpoint(entry->d_name) || strcmp(entry->d_name, kept) == 0) continue;
+    gp_free(path);
+    GP_TRY(train_session_path(session, entry->d_name, &path));
+    if (unlink(path) != 0) GP_TRY(gp_fail(GP_ERROR_IO, "cannot remove %s: %s", path, strerror(errno)));
+  }
+  session->over_earlier = false;
+cleanup:
+  gp_free(path);
+  closedir(folder);
+  return status;
+}
+
 /* Tried early, so that an unwritable folder shows at once and not after the first epoch. */
-static gp_status prepare_folder(const train_session *session) {
+static gp_status prepare_folder(train_session *session) {
   gp_status status = GP_OK;
   atomic_file *probe = NULL;
   char *path = NULL;
   GP_TRY(path_make_folder(session->config->out_dir));
+  GP_TRY(lock_folder(session));
   GP_TRY(train_session_path(session, "config.ini", &path));
   GP_TRY(atomic_file_create(&probe, path, 0));
   if (session->config->resume[0] == '\0') GP_TRY(warn_of_earlier_run(session));
@@ -211,9 +255,8 @@ static gp_status open_report(train_session *session) {
 
 gp_status train_session_open(train_session *session, const train_config *config, const train_observer *observer) {
   gp_status status = GP_OK;
-  *session = (train_session){.config = config, .observer = observer};
+  *session = (train_session){.config = config, .observer = observer, .folder = -1};
   GP_TRY(train_config_check(config));
-  if (!config->evaluate) GP_TRY(prepare_folder(session));
   GP_TRY(open_data(session));
   GP_TRY(train_schedule_init(&session->schedule, config, session->batches));
   GP_TRY(build_net(session));
@@ -223,6 +266,7 @@ gp_status train_session_open(train_session *session, const train_config *config,
   session->state.threads = gp_max_threads();
   GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
   if (config->evaluate) goto cleanup;
+  GP_TRY(prepare_folder(session));
   GP_TRY(train_resume_best(session));
   GP_TRY(write_config(session));
   GP_TRY(open_report(session));
@@ -242,4 +286,5 @@ void train_session_close(train_session *session) {
   model_info_clear(&session->info);
   train_state_clear(&session->state);
   gp_free(session->resumed_from);
+  if (session->folder >= 0) close(session->folder);
 }

@@ -22,6 +22,8 @@ typedef struct train_session {
   train_state state;
   char *resumed_from;   /* the checkpoint's path; NULL: a fresh run, or config->evaluate */
   train_report *report; /* NULL with config->evaluate */
+  int folder;           /* out_dir, opened and locked against other runs; -1: not */
+  bool over_earlier;    /* a fresh run in the folder of an earlier one, whose checkpoints are still there */
 } train_session;
 
 /* Builds everything the configuration names and resumes if it says so. On failure *session is still good for
@@ -29,6 +31,9 @@ typedef struct train_session {
 GP_NODISCARD gp_status train_session_open(train_session *session, const train_config *config,
                                           const train_observer *observer);
 void train_session_close(train_session *session);
+
+/* Removes the checkpoints that an earlier run left in out_dir: every checkpoint_epochNNN.safetensors but `kept`. */
+GP_NODISCARD gp_status train_session_clear_earlier(train_session *session, const char *kept);
 
 /* out_dir/NAME, for gp_free(). */
 GP_NODISCARD gp_status train_session_path(const train_session *session, const char *name, char **out);

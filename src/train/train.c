@@ -220,6 +220,7 @@ static gp_status run_epoch(train_session *session, train_result *result) {
     session->info.val_top5 = before.val_top5;
   }
   GP_TRY(write_checkpoint(session, name, result));
+  if (whole && session->over_earlier) GP_TRY(train_session_clear_earlier(session, name));
   draw_curves(session);
 cleanup:
   return status;
@@ -264,6 +265,8 @@ gp_status train_run(const train_config *config, const train_observer *observer, 
   *result = (train_result){.val_loss = NAN, .val_top1 = NAN, .val_top5 = NAN};
   GP_TRY(train_session_open(&session, config, observer));
   begin_result(&session, result);
+  /* Newer than what an earlier run left: killed before its first checkpoint, this run is resumed and not that one. */
+  if (session.over_earlier) GP_TRY(write_checkpoint(&session, TRAIN_LAST_NAME, result));
   GP_TRY(config->evaluate ? test_pass_run(&session, &meter, result) : train_epochs(&session, result));
 cleanup:
   result->epochs = session.state.epoch;

@@ -294,6 +294,39 @@ static void test_refused_checkpoints(void **state) {
 }
 
 /* The training set of another folder, with one label changed. */
+/* A fresh run in the folder of a longer one: none of its checkpoints is left. */
+static void test_over_an_earlier_run(void **state) {
+  (void)state;
+  char *found = NULL;
+  assert_ok(run("earlier", NULL, NULL, NULL));
+  stopper at_once = {TRAIN_PHASE_TRAIN, 0, 1};
+  const train_observer observer = {.context = &at_once, .step = stop_there};
+  assert_int_equal(run("earlier", (const char *[]){"seed", "12", NULL}, &observer, NULL), GP_ERROR_INTERRUPTED);
+  assert_true(file_exists(in_folder("earlier/checkpoint_epoch003.safetensors")));
+  assert_ok(checkpoint_find(in_folder("earlier"), &found));
+  assert_non_null(strstr(found, "checkpoint_last"));
+  gp_free(found);
+  assert_ok(run("earlier", (const char *[]){"epochs", "1", NULL}, NULL, NULL));
+  assert_true(file_exists(in_folder("earlier/checkpoint_epoch001.safetensors")));
+  assert_false(file_exists(in_folder("earlier/checkpoint_epoch002.safetensors")));
+  assert_false(file_exists(in_folder("earlier/checkpoint_epoch003.safetensors")));
+}
+
+/* Begun while another run uses the folder. */
+static void run_inside(void *context, const train_progress *progress) {
+  gp_status *status = context;
+  if (progress->phase == TRAIN_PHASE_TRAIN && progress->epoch == 0 && progress->batch == 1)
+    *status = run("shared", NULL, NULL, NULL);
+}
+
+static void test_folder_in_use(void **state) {
+  (void)state;
+  gp_status inner = GP_OK;
+  const train_observer observer = {.context = &inner, .step = run_inside};
+  assert_ok(run("shared", (const char *[]){"epochs", "1", NULL}, &observer, NULL));
+  assert_int_equal(inner, GP_ERROR_IO);
+}
+
 static void test_other_data(void **state) {
   (void)state;
   char folder[TEST_PATH_SIZE], middle[TEST_PATH_SIZE], whole[TEST_PATH_SIZE];
@@ -360,6 +393,8 @@ int main(void) {
       cmocka_unit_test(test_divergence),
       cmocka_unit_test(test_last_batch_of_one),
       cmocka_unit_test(test_refused_checkpoints),
+      cmocka_unit_test(test_over_an_earlier_run),
+      cmocka_unit_test(test_folder_in_use),
       cmocka_unit_test(test_other_data),
       cmocka_unit_test(test_start_epoch),
       cmocka_unit_test(test_evaluate),
