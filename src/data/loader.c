@@ -163,8 +163,10 @@ static gp_status check_desc(const data_loader_desc *desc) {
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the batch size must be at least 1, not %" PRId64,
                    desc->batch_size);
   if (desc->drop_last && desc->batch_size > info->count)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: %" PRId64 " samples make no full batch of %" PRId64, info->count,
-                   desc->batch_size);
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "loader: a batch size of %" PRId64 " with --drop-last leaves nothing of %" PRId64
+                   " samples: use a smaller --batch-size",
+                   desc->batch_size, info->count);
   if (info->count > UINT32_MAX)
     return gp_fail(GP_ERROR_UNSUPPORTED, "loader: %" PRId64 " samples, more than 2^32 - 1", info->count);
   if (desc->workers < 0 || desc->workers > DATA_MAX_WORKERS)

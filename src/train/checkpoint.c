@@ -177,9 +177,11 @@ gp_status checkpoint_apply_config(const model_file *file, train_config *config) 
 
 /* ---- Finding ---- */
 
-static bool newer(const struct stat *a, const struct stat *b) {
+/* Of files written in one tick of the clock, the name decides: a later epoch's is greater. */
+static bool newer(const struct stat *a, const char *a_name, const struct stat *b, const char *b_name) {
   if (a->st_mtim.tv_sec != b->st_mtim.tv_sec) return a->st_mtim.tv_sec > b->st_mtim.tv_sec;
-  return a->st_mtim.tv_nsec > b->st_mtim.tv_nsec;
+  if (a->st_mtim.tv_nsec != b->st_mtim.tv_nsec) return a->st_mtim.tv_nsec > b->st_mtim.tv_nsec;
+  return strverscmp(a_name, b_name) > 0;
 }
 
 static gp_status find_newest(DIR *folder, const char *path, char **out) {
@@ -191,7 +193,7 @@ static gp_status find_newest(DIR *folder, const char *path, char **out) {
     gp_free(candidate);
     GP_TRY(path_join(&candidate, path, entry->d_name));
     if (stat(candidate, &found) != 0 || !S_ISREG(found.st_mode)) continue;
-    if (*out != NULL && !newer(&found, &best)) continue;
+    if (*out != NULL && !newer(&found, candidate, &best, *out)) continue;
     gp_free(*out);
     *out = candidate;
     candidate = NULL;

@@ -24,7 +24,7 @@ double train_meter_loss(const train_meter *meter);
 double train_meter_top1(const train_meter *meter);
 double train_meter_top5(const train_meter *meter);
 
-/* The state as one I64 tensor of a checkpoint; a restored meter equals the saved one in every bit. Restoring refuses
+/* The state as the integers that a checkpoint's metadata holds; a restored meter equals the saved one in every bit. Restoring refuses
  * what no meter can hold (GP_ERROR_CORRUPT). */
 enum { TRAIN_METER_STATE = 4 };
 void train_meter_save(const train_meter *meter, int64_t state[TRAIN_METER_STATE]);

@@ -30,9 +30,10 @@ static gp_status parse_run(const char *text, const char **at, rate_list *list) {
   char *end = NULL;
   /* strtod() would take "0x30" for a hexadecimal number. */
   const char *start = *at;
-  bool zero = start[0] == '0' && (start[1] == 'x' || start[1] == 'X');
+  const size_t sign = start[0] == '+' || start[0] == '-';
+  const bool zero = start[sign] == '0' && (start[sign + 1] == 'x' || start[sign + 1] == 'X');
   double rate = zero ? 0 : strtod(start, &end);
-  if (zero) end = (char *)(uintptr_t)start + 1;
+  if (zero) end = (char *)(uintptr_t)start + sign + 1;
   if (end == start || !isfinite(rate) || rate < 0) return fail_list(text, start);
   if (list->count == TRAIN_SCHEDULE_MAX_RUNS)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected at most %d rates, found more", TRAIN_SCHEDULE_MAX_RUNS);
