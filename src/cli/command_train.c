@@ -57,6 +57,8 @@ static gp_status read_arguments(train_config *config, char **recipe, int argc, c
   gp_status status = GP_OK;
   GP_TRY(train_config_load(config, argc, argv, recipe));
   if (config->help) goto cleanup;
+  if (config->evaluate && config->resume[0] == '\0')
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "--evaluate tests a trained model: give it by --resume FILE"));
   if (config->resume[0] != '\0') GP_TRY(lay_over_checkpoint(config, argc, argv));
   GP_TRY(train_config_check(config));
   GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));

@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image
 
-from helpers import PROGRAM, ROOT, checkpoints, environment, succeeds, train_arguments
+from helpers import PROGRAM, ROOT, checkpoints, environment, fails, succeeds, train_arguments
 
 EPOCHS, STEPS_PER_EPOCH = 2, 8
 
@@ -196,3 +196,28 @@ def test_resume_of_a_finished_run(data, tmp_path):
     before = (tmp_path / "model_best.safetensors").read_bytes()
     succeeds(*train_arguments(data, tmp_path, epochs=1, resume=checkpoints(tmp_path)[-1]))
     assert (tmp_path / "model_best.safetensors").read_bytes() == before
+
+
+def test_resume_with_an_empty_name(data, tmp_path):
+    fails(*train_arguments(data, tmp_path, resume=""), status=2, names="--resume")
+
+
+def test_evaluate_needs_a_model(data, tmp_path):
+    fails(*train_arguments(data, tmp_path, evaluate=True), status=2, names="--resume")
+
+
+def test_evaluate_normalises_as_the_model_was_trained(data, tmp_path):
+    """`test` takes mean and std from the model file; so must `train --evaluate`."""
+    succeeds(*train_arguments(data, tmp_path, epochs=1, mean="0.6", std="0.05"))
+    model = tmp_path / "model_best.safetensors"
+    tested = succeeds("test", "--model-file", model, "--dataset", "fashion-mnist", "--data", data)
+    evaluated = succeeds("train", "--evaluate", "--resume", model, "--data", data, "--config-name", "none")
+    assert [line for line in evaluated.stdout.splitlines() if "top-1 error" in line] == [
+        line for line in tested.stdout.splitlines() if "top-1 error" in line]
+
+
+def test_resume_tells_whose_configuration(data, tmp_path):
+    succeeds(*train_arguments(data, tmp_path, epochs=1))
+    last = checkpoints(tmp_path)[-1]
+    result = succeeds(*train_arguments(data, tmp_path, epochs=1, resume=last))
+    assert f"configuration of {last}" in result.stdout and "recipe:" not in result.stdout
