@@ -24,13 +24,6 @@ void train_meter_add(train_meter *meter, double mean_loss, const float *logits, 
   meter->loss_sum += mean_loss * (double)batch;
 }
 
-void train_meter_merge(train_meter *meter, const train_meter *other) {
-  meter->samples += other->samples;
-  meter->top1_wrong += other->top1_wrong;
-  meter->top5_wrong += other->top5_wrong;
-  meter->loss_sum += other->loss_sum;
-}
-
 static double mean(double sum, int64_t samples) { return samples == 0 ? NAN : sum / (double)samples; }
 
 double train_meter_loss(const train_meter *meter) { return mean(meter->loss_sum, meter->samples); }

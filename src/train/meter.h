@@ -16,9 +16,6 @@ typedef struct train_meter {
 void train_meter_add(train_meter *meter, double mean_loss, const float *logits, const int32_t *labels, int64_t batch,
                      int64_t classes);
 
-/* Adds counts made elsewhere. */
-void train_meter_merge(train_meter *meter, const train_meter *other);
-
 /* Means over the samples so far; errors in percent. NaN before the first sample. */
 double train_meter_loss(const train_meter *meter);
 double train_meter_top1(const train_meter *meter);

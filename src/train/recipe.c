@@ -85,7 +85,7 @@ static const option_desc options[] = {
      .help = "divide by per channel; without it, the data set's own"},
 
     {ENTRY(OPTION_STRING, "net", RECIPE, "arch", arch), .metavar = "NAME", .default_text = "resnet20",
-     .check = check_not_empty, .help = "net; `gausspool info --help` lists them"},
+     .check = check_not_empty, .help = "net; `gausspool info --list` names them"},
     {ENTRY(OPTION_STRING, "net", RECIPE, "pool", pool), .metavar = "NAME", .default_text = "gauss_CN",
      .check = check_not_empty, .help = "pooling, e.g. skip, max, avg, gauss_CN, gauss_HWCN"},
     {ENTRY(OPTION_BOOL, "net", RECIPE, "zero-init-residual", zero_init_residual), .default_text = "no",
@@ -142,7 +142,8 @@ static const option_desc options[] = {
     {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "threads", threads), .metavar = "N", .default_text = "0", .max = 4096,
      .help = "threads that compute; 0: as the machine has"},
     {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "print-freq", print_freq), .metavar = "N", .default_text = "50",
-     .max = 1000000000, .help = "steps between lines of progress and of log.jsonl; 0: none"},
+     .max = 1000000000,
+     .help = "steps between lines of progress (counted in each epoch) and of log.jsonl (over the run); 0: none"},
     {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "checkpoint-every", checkpoint_every), .metavar = "N", .default_text = "0",
      .max = NO_LIMIT, .help = "steps between checkpoints in mid-epoch; 0: only at the end of each epoch"},
     {ENTRY(OPTION_BOOL, "run", RECIPE_RUN, "save-last-checkpoint", save_last_checkpoint), .default_text = "no",

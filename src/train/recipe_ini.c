@@ -219,7 +219,9 @@ gp_status train_recipe_write(const train_config *config, const char *path) {
   size_t bytes = 0;
   FILE *stream = open_memstream(&text, &bytes);
   if (stream == NULL) return gp_fail(GP_ERROR_OUT_OF_MEMORY, "out of memory while %s is written", path);
-  fprintf(stream, "; The configuration of a run of gausspool %s. --config-name with this file repeats it.\n\n",
+  fprintf(stream,
+          "; The configuration of a run of gausspool %s. --config-name with this file repeats it, together with the\n"
+          "; options that stand here as comments, which belong on the command line.\n\n",
           gp_version());
   GP_TRY(options_write_ini(&train_option_table, config, stream));
 cleanup:

@@ -14,14 +14,10 @@ static void on_signal(int signal_number) { requested = signal_number; }
 gp_status train_stop_install(void) {
   static const int signals[] = {SIGINT, SIGTERM};
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-  struct sigaction ignore = {.sa_handler = SIG_IGN};
   sigemptyset(&action.sa_mask);
-  sigemptyset(&ignore.sa_mask);
   for (size_t i = 0; i < sizeof signals / sizeof *signals; ++i)
     if (sigaction(signals[i], &action, NULL) != 0)
       return gp_fail(GP_ERROR_LIBRARY, "cannot catch %s: %s", strsignal(signals[i]), strerror(errno));
-  if (sigaction(SIGXFSZ, &ignore, NULL) != 0)
-    return gp_fail(GP_ERROR_LIBRARY, "cannot ignore %s: %s", strsignal(SIGXFSZ), strerror(errno));
   return GP_OK;
 }
 

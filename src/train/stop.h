@@ -4,8 +4,7 @@
 
 #include <gausspool/gausspool.h>
 
-/* Installs the handlers, for the whole process. Also ignores SIGXFSZ, so that a file-size limit shows as a write
- * error with a message. Call once, from a command. */
+/* Installs the handlers, for the whole process. Call once, from a command. */
 GP_NODISCARD gp_status train_stop_install(void);
 
 /* The signal that asked to stop (SIGINT, SIGTERM), or 0. The exit code is 128 plus it. */

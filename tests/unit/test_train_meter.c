@@ -29,7 +29,7 @@ static void averages(void **state) {
   (void)state;
   const float logits[3][7] = {{7, 6, 5, 4, 3, 2, 1}, {7, 6, 5, 4, 3, 2, 1}, {7, 6, 5, 4, 3, 2, 1}};
   const int32_t labels[3] = {0, 4, 5}; /* right, in the top 5, not even there */
-  train_meter meter = {0}, other = {0};
+  train_meter meter = {0};
   assert_true(isnan(train_meter_loss(&meter)));
   assert_true(isnan(train_meter_top1(&meter)));
   train_meter_add(&meter, 1.5, &logits[0][0], labels, 3, 7);
@@ -38,12 +38,8 @@ static void averages(void **state) {
   assert_near(train_meter_loss(&meter), 5.0 / 4, 0);
   assert_near(train_meter_top1(&meter), 50, 0);
   assert_near(train_meter_top5(&meter), 25, 0);
-  train_meter_merge(&other, &meter);
-  train_meter_merge(&other, &meter);
-  assert_int_equal(other.samples, 8);
-  assert_near(train_meter_loss(&other), 5.0 / 4, 0);
-  assert_int_equal(other.top1_wrong, 4);
-  assert_int_equal(other.top5_wrong, 2);
+  assert_int_equal(meter.top1_wrong, 2);
+  assert_int_equal(meter.top5_wrong, 1);
 }
 
 static void restores_every_bit(void **state) {
@@ -79,7 +75,6 @@ static void notes_the_first_signal(void **state) {
   assert_int_equal(train_stop_requested(), SIGINT);
   train_stop_request(0);
   assert_int_equal(train_stop_requested(), 0);
-  assert_int_equal(raise(SIGXFSZ), 0); /* ignored */
   signal(SIGTERM, SIG_DFL);
   signal(SIGINT, SIG_DFL);
 }

@@ -85,8 +85,7 @@ static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
                          DNNL_ARG_SHIFT,
                          workspace ? DNNL_ARG_WORKSPACE : 0,
                          0};
-  /* oneDNN 2.x insists on the shift in the backward pass, 3.x does not know it there. */
-  const int optional[] = {workspace ? DNNL_ARG_WORKSPACE : 0, DNNL_VERSION_MAJOR < 3 ? DNNL_ARG_SHIFT : 0};
+  const int optional[] = {workspace ? DNNL_ARG_WORKSPACE : 0, OD_BATCH_NORM_BACKWARD_SHIFT};
   const int backward[] = {DNNL_ARG_SRC,
                           DNNL_ARG_MEAN,
                           DNNL_ARG_VARIANCE,

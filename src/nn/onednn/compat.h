@@ -11,6 +11,9 @@ typedef struct od_md {
   dnnl_memory_desc_t desc;
 } od_md;
 
+/* oneDNN 2.x insists on batch norm's shift as an argument of its backward pass, 3.x does not know it there. 0: none. */
+enum { OD_BATCH_NORM_BACKWARD_SHIFT = DNNL_VERSION_MAJOR < 3 ? DNNL_ARG_SHIFT : 0 };
+
 /* Turns a failed oneDNN call into GP_ERROR_LIBRARY (or GP_ERROR_OUT_OF_MEMORY, GP_ERROR_UNSUPPORTED). */
 GP_NODISCARD gp_status od_check(dnnl_status_t result, const char *what);
 
