@@ -71,14 +71,14 @@ def main():
     parser.add_argument("--channels", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--layout", choices=list(LAYOUTS), help="default: each in turn")
-    parser.add_argument("--mode", choices=["train", "infer"], help="default: each in turn")
+    parser.add_argument("--mode", choices=["train", "inference"], help="default: each in turn")
     parser.add_argument("--warm-up", type=int, default=3, help="steps before measuring")
     parser.add_argument("--seconds", type=float, default=8, help="to measure each for")
     parser.add_argument("--least", type=int, default=10, help="steps to measure at least")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for layout in [options.layout] if options.layout else LAYOUTS:
-        for mode in [options.mode] if options.mode else ["train", "infer"]:
+        for mode in [options.mode] if options.mode else ["train", "inference"]:
             print(json.dumps(bench(options, layout, mode)), flush=True)
 
 

@@ -65,7 +65,10 @@ static void add_relu(float *restrict dst, const float *a, const float *b, size_t
 /* In place when dst is the gradient itself, so without restrict. */
 static void relu_gradient(float *dst, const float *gradient, const float *y, size_t count) {
   GP_INDEPENDENT
-  for (size_t i = 0; i < count; ++i) dst[i] = y[i] > 0 ? gradient[i] : 0;
+  for (size_t i = 0; i < count; ++i) {
+    float g = gradient[i]; /* read in any case: a choice of values, not of loads, is vectorised */
+    dst[i] = y[i] > 0 ? g : 0;
+  }
 }
 
 static void sigmoid_gradient(float *dst, const float *gradient, const float *y, size_t count) {
