@@ -296,7 +296,8 @@ static void refuses_bad_descriptions(void **state) {
   desc = good;
   desc.batch_size = 41;
   desc.drop_last = true;
-  test_expect_failure(data_loader_create(&loader, &desc), GP_ERROR_INVALID_ARGUMENT, "40 samples", "batch size of 41", "--drop-last", NULL);
+  test_expect_failure(data_loader_create(&loader, &desc), GP_ERROR_INVALID_ARGUMENT, "40 samples", "batch size of 41",
+                      "--drop-last", NULL);
   desc = good;
   desc.workers = -1;
   test_expect_failure(data_loader_create(&loader, &desc), GP_ERROR_INVALID_ARGUMENT, "workers", "-1", NULL);
