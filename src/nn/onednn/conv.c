@@ -1,7 +1,10 @@
 /* Convolution by oneDNN. The weight is stored in the layout that the forward pass likes best; where a backward pass
  * likes another, weights or their gradient are converted for it, which costs little beside the activations. */
+#include <string.h>
+
 #include "base/memory.h"
 #include "base/status.h"
+#include "nn/layout.h"
 #include "nn/onednn/primitive.h"
 
 typedef struct conv {
@@ -11,6 +14,10 @@ typedef struct conv {
   od_primitive forward, backward_data, backward_weights;
   od_primitive convert_weights, convert_gradient; /* empty where the layouts agree */
   size_t weights_offset, gradient_offset;         /* of the converted ones, in scratch_backward */
+  /* AVX2 has no kernel for the weight gradient of a plain picture unless it has 3 channels: it gets a padded copy. */
+  bool pad_picture;
+  nn_tensor picture, padded;
+  size_t padded_offset; /* in scratch_backward */
 } conv;
 
 /* What both passes and the storage start from. */
@@ -140,6 +147,11 @@ static gp_status conv_forward(nn_kernel *k) {
 static gp_status conv_backward(nn_kernel *k) {
   conv *c = (conv *)k;
   gp_status status = GP_OK;
+  if (c->pad_picture) {
+    float *padded = (float *)((char *)k->at.scratch_backward + c->padded_offset);
+    nn_copy_channels(&c->picture, k->at.in[0], 0, &c->padded, padded, 0, c->picture.shape.channels);
+    nn_clear_padding(&c->padded, padded);
+  }
   GP_TRY(od_primitive_run(&c->backward_weights, c->device));
   if (c->convert_gradient.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_gradient, c->device));
   if (!c->wants_grad_in) goto cleanup;
@@ -176,7 +188,8 @@ static gp_status conv_bind(nn_kernel *k) {
     GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_FROM, gradient));
     GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_SCRATCHPAD, scratch));
   }
-  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_SRC, at->in[0]));
+  const void *picture = c->pad_picture ? scratch + c->padded_offset : (const void *)at->in[0];
+  GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_SRC, picture));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_WEIGHTS, gradient));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_BIAS, at->gradient[NN_BIAS]));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_DST, at->grad_out));
@@ -207,6 +220,35 @@ cleanup:
   return status;
 }
 
+static bool is_reference(const_dnnl_primitive_desc_t pd) {
+  const char *name = NULL;
+  return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) == dnnl_success && name != NULL &&
+         strncmp(name, "ref", 3) == 0;
+}
+
+/* Puts a faster descriptor over a padded picture in place of a scalar one, if there is one. */
+static gp_status avoid_reference(conv *c, const conv_shapes *s, bool bias, const_dnnl_primitive_desc_t hint,
+                                 dnnl_primitive_desc_t *pd) {
+  gp_status status = GP_OK;
+  od_md src = {0};
+  dnnl_primitive_desc_t padded_pd = NULL;
+  if (!is_reference(*pd) || c->picture.layout != GP_NCHW || c->device->preferred == GP_NCHW) goto cleanup;
+  c->padded = c->picture;
+  c->padded.layout = c->device->preferred;
+  GP_TRY(od_md_of_tensor(&src, &c->padded));
+  GP_TRY(od_conv_backward_weights(&padded_pd, c->device->engine, &src, &s->any_weights, bias ? &s->bias : NULL, &s->dst,
+                                  &s->window, hint, c->device->attr));
+  if (is_reference(padded_pd)) goto cleanup;
+  dnnl_primitive_desc_destroy(*pd);
+  *pd = padded_pd;
+  padded_pd = NULL;
+  c->pad_picture = true;
+cleanup:
+  if (padded_pd != NULL) dnnl_primitive_desc_destroy(padded_pd);
+  od_md_clear(&src);
+  return status;
+}
+
 static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *stored, bool bias,
                                const_dnnl_primitive_desc_t hint) {
   static const int weights_arguments[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, 0};
@@ -218,6 +260,7 @@ static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *store
   od_md gradient = {0}, weights = {0};
   GP_TRY(od_conv_backward_weights(&pd, device->engine, &s->src, &s->any_weights, bias ? &s->bias : NULL, &s->dst,
                                   &s->window, hint, device->attr));
+  GP_TRY(avoid_reference(c, s, bias, hint, &pd));
   GP_TRY(od_primitive_create(&c->backward_weights, device, pd, bias ? bias_arguments : weights_arguments));
   GP_TRY(od_md_of_argument(&gradient, pd, DNNL_ARG_DIFF_WEIGHTS));
   GP_TRY(make_conversion(&c->convert_gradient, device, &gradient, stored));
@@ -235,6 +278,8 @@ static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *store
       c->gradient_offset + (c->convert_gradient.primitive == NULL ? 0 : gp_align_up(od_md_bytes(&gradient)));
   c->base.scratch_backward_bytes =
       c->weights_offset + (c->convert_weights.primitive == NULL ? 0 : gp_align_up(od_md_bytes(&weights)));
+  c->padded_offset = c->base.scratch_backward_bytes;
+  if (c->pad_picture) c->base.scratch_backward_bytes += nn_tensor_bytes(&c->padded);
 cleanup:
   if (pd != NULL) dnnl_primitive_desc_destroy(pd);
   if (data_pd != NULL) dnnl_primitive_desc_destroy(data_pd);
@@ -257,6 +302,7 @@ gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc 
                         .destroy = conv_destroy,
                         .needs_input = true};
   c->device = device;
+  c->picture = desc->in[0];
   c->wants_grad_in = desc->wants_grad[0];
   GP_TRY(make_shapes(&shapes, desc->node, &desc->in[0], &desc->out));
   GP_TRY(
