@@ -14,10 +14,21 @@ static const struct {
     {GP_ISA_REFERENCE, &gp_pool_reference},
 };
 
+const gp_pool_kernels *gp_pool_kernels_at(size_t i, const gp_pool_plan *plan, const char **reason) {
+  if (i >= sizeof implementations / sizeof implementations[0]) return NULL;
+  const gp_pool_kernels *kernels = implementations[i].kernels;
+  if (implementations[i].isa > gp_isa_best())
+    *reason = "the machine does not have it";
+  else if (implementations[i].isa > gp_isa_current())
+    *reason = "GAUSSPOOL_ISA rules it out";
+  else
+    *reason = kernels->declines(plan);
+  return kernels;
+}
+
 const gp_pool_kernels *gp_pool_kernels_for(const gp_pool_plan *plan) {
-  gp_isa isa = gp_isa_current();
-  for (size_t i = 0; i < sizeof implementations / sizeof implementations[0]; ++i)
-    if (implementations[i].isa <= isa && implementations[i].kernels->declines(plan) == NULL)
-      return implementations[i].kernels;
-  return &gp_pool_reference;
+  const gp_pool_kernels *kernels = NULL;
+  const char *reason = "";
+  for (size_t i = 0; reason != NULL; ++i) kernels = gp_pool_kernels_at(i, plan, &reason);
+  return kernels;
 }

@@ -9,21 +9,21 @@ struct job {
   void *draws;
 };
 
-/* All the elements of a plane of y's layout; a padding lane gets zeros. */
+/* All the elements of a plane, dense in y's layout; a padding lane gets zeros. */
 static void draw_plane(void *context, int64_t task) {
   const struct job *job = context;
   const gp_pool_plan *plan = job->plan;
   const gp_pool_desc *desc = &plan->desc;
   int64_t lanes = gp_layout_channels(desc->layout, desc->channels);
   int64_t n = task / lanes, c = task % lanes;
-  gp_pool_plane plane = gp_pool_output_plane(plan, n, c);
+  gp_pool_plane plane = gp_pool_map_plane(plan, n, c);
   gp_draw_plane counter = gp_draw_plane_at(desc, n, c);
   for (int64_t row = 0; row < plan->out_height; ++row) {
-    float normals[4] = {0};
+    float values[4] = {0};
     for (int64_t column = 0; column < plan->out_width; ++column) {
-      if (column % 4 == 0 && c < desc->channels) gp_draw4(desc, counter, row, column / 4, normals);
+      if (column % 4 == 0 && c < desc->channels) gp_draw4(plan, counter, row, column / 4, values);
       int64_t at = plane.base + row * plane.row + column * plane.pixel;
-      gp_store(job->draws, desc->dtype, at, (double)normals[column % 4]);
+      gp_store(job->draws, gp_dtype_of_params(desc->dtype), at, (double)values[column % 4]);
     }
   }
 }
@@ -31,11 +31,9 @@ static void draw_plane(void *context, int64_t task) {
 static void draw_sample(void *context, int64_t n) {
   const struct job *job = context;
   const gp_pool_desc *desc = &job->plan->desc;
-  for (int64_t c = 0; c < desc->channels; ++c) {
-    float normals[4];
-    gp_draw4(desc, gp_draw_plane_at(desc, n, c), 0, 0, normals);
-    gp_store(job->draws, desc->dtype, n * desc->channels + c, (double)normals[0]);
-  }
+  for (int64_t c = 0; c < desc->channels; ++c)
+    gp_store(job->draws, gp_dtype_of_params(desc->dtype), n * desc->channels + c,
+             (double)gp_draw_at(job->plan, n, c, 0, 0));
 }
 
 gp_status gp_pool_draws(const gp_pool_desc *desc, void *draws) {

@@ -8,7 +8,8 @@ typedef struct gp_pool_kernels {
   const char *name; /* as in GAUSSPOOL_ISA */
   /* NULL when it can do this plan, otherwise why not. */
   const char *(*declines)(const gp_pool_plan *plan);
-  /* Bytes of scratch memory for `backward`, a function of the plan alone. */
+  /* Bytes of scratch memory for `forward` with average_y and for `backward`, functions of the plan alone. */
+  size_t (*forward_workspace)(const gp_pool_plan *plan);
   size_t (*backward_workspace)(const gp_pool_plan *plan);
   /* The arguments are complete and the batch is not empty. */
   void (*forward)(const gp_pool_plan *plan, const gp_pool_forward_args *args);
@@ -23,5 +24,9 @@ extern const gp_pool_kernels gp_pool_cpu_baseline, gp_pool_cpu_avx2, gp_pool_cpu
 
 /* The best implementation that the machine and GAUSSPOOL_ISA allow and that takes the plan. Never NULL. */
 const gp_pool_kernels *gp_pool_kernels_for(const gp_pool_plan *plan);
+
+/* The i-th implementation of this build, best first, and in *reason NULL when it would take the plan here, otherwise why
+ * not. NULL past the last one. */
+const gp_pool_kernels *gp_pool_kernels_at(size_t i, const gp_pool_plan *plan, const char **reason);
 
 #endif

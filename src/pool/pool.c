@@ -6,30 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static gp_status check_pointer(const gp_pool_plan *plan, const void *pointer, const char *name) {
-  if (pointer == NULL)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `%s` is NULL, and kind %s needs it", name, plan->kind->name);
-  if ((uintptr_t)pointer % gp_dtype_size(plan->desc.dtype) != 0)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `%s` is not aligned to its elements of %zu bytes", name,
-                   gp_dtype_size(plan->desc.dtype));
-  return GP_OK;
-}
-
-static gp_status check_optional(const gp_pool_plan *plan, const void *pointer, const char *name) {
-  return pointer == NULL ? GP_OK : check_pointer(plan, pointer, name);
-}
-
-static gp_status check_params(const gp_pool_plan *plan, const void *mu, const void *sigma, const void *weight) {
-  gp_status status = GP_OK;
-  if (plan->kind->link == GP_LINK_SOFTPLUS) {
-    GP_TRY(check_pointer(plan, mu, "mu"));
-    if (plan->desc.stochasticity != GP_STOCHASTIC_NONE) GP_TRY(check_pointer(plan, sigma, "sigma"));
-  }
-  if (plan->kind->link == GP_LINK_GIVEN) GP_TRY(check_pointer(plan, weight, "weight"));
-cleanup:
-  return status;
-}
-
 gp_status gp_pool_output_size(const gp_pool_desc *desc, int64_t *height, int64_t *width) {
   gp_pool_plan plan;
   gp_status status = gp_pool_plan_make(&plan, desc);
@@ -39,19 +15,103 @@ gp_status gp_pool_output_size(const gp_pool_desc *desc, int64_t *height, int64_t
   return GP_OK;
 }
 
+/* ---- Pointers ------------------------------------------------------------------------------ */
+
+/* An argument: what it points to, and whether the call can do without. */
+struct argument {
+  const char *name;
+  const void *pointer;
+  gp_dtype dtype;
+  bool needed;
+};
+
+static gp_status check_arguments(const gp_pool_plan *plan, const struct argument *arguments, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const struct argument *argument = &arguments[i];
+    size_t size = gp_dtype_size(argument->dtype);
+    if (argument->pointer == NULL && argument->needed)
+      return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `%s` is NULL, and kind %s needs it", argument->name,
+                     plan->kind->name);
+    if ((uintptr_t)argument->pointer % size != 0)
+      return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `%s` is not aligned to its elements of %zu bytes",
+                     argument->name, size);
+  }
+  return GP_OK;
+}
+
+static gp_status check_scale(const void *scale, const void *shift) {
+  if ((scale == NULL) != (shift == NULL))
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `scale` and `shift` go together, found `%s` NULL",
+                   scale == NULL ? "scale" : "shift");
+  return GP_OK;
+}
+
+static gp_status check_workspace(const void *workspace, size_t bytes, const char *query) {
+  if (bytes > 0 && (workspace == NULL || (uintptr_t)workspace % 64 != 0))
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `workspace` must be %zu bytes aligned to 64 (%s), found %p",
+                   bytes, query, workspace);
+  return GP_OK;
+}
+
+static bool needs_sigma(const gp_pool_plan *plan) {
+  return gp_pool_kind_has_sigma(plan->kind) &&
+         (plan->desc.stochasticity != GP_STOCHASTIC_NONE || plan->kind->link == GP_LINK_ABSOLUTE);
+}
+
+static gp_dtype weight_dtype(const gp_pool_plan *plan) {
+  return plan->desc.param_shape == GP_SHAPE_NCHW ? plan->desc.dtype : gp_dtype_of_params(plan->desc.dtype);
+}
+
+/* ---- Forward ------------------------------------------------------------------------------- */
+
+static gp_status check_forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
+  gp_status status = GP_OK;
+  gp_dtype tensor = plan->desc.dtype, param = gp_dtype_of_params(tensor);
+  const struct argument arguments[] = {
+      {"x", args->x, tensor, true},
+      {"y", args->y, tensor, true},
+      {"mu", args->mu, param, true},
+      {"sigma", args->sigma, param, needs_sigma(plan)},
+      {"weight", args->weight, weight_dtype(plan), true},
+      {"scale", args->scale, param, false},
+      {"shift", args->shift, param, false},
+      {"average_y", args->average_y, param, false},
+  };
+  GP_TRY(check_scale(args->scale, args->shift));
+  GP_TRY(check_arguments(plan, arguments, 2));
+  if (gp_pool_kind_has_mu(plan->kind)) GP_TRY(check_arguments(plan, arguments + 2, 1));
+  if (gp_pool_kind_has_sigma(plan->kind)) GP_TRY(check_arguments(plan, arguments + 3, 1));
+  if (gp_pool_kind_has_weight(plan->kind)) GP_TRY(check_arguments(plan, arguments + 4, 1));
+  GP_TRY(check_arguments(plan, arguments + 5, 3));
+cleanup:
+  return status;
+}
+
+gp_status gp_pool_forward_workspace(const gp_pool_desc *desc, size_t *bytes) {
+  gp_pool_plan plan;
+  gp_status status = gp_pool_plan_make(&plan, desc);
+  if (status != GP_OK) return status;
+  if (bytes == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `bytes` is NULL");
+  *bytes = plan.desc.batch == 0 ? 0 : gp_pool_kernels_for(&plan)->forward_workspace(&plan);
+  return GP_OK;
+}
+
 gp_status gp_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_args *args) {
   gp_pool_plan plan;
   gp_status status = GP_OK;
   GP_TRY(gp_pool_plan_make(&plan, desc));
   if (args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
   if (plan.desc.batch == 0) return GP_OK;
-  GP_TRY(check_pointer(&plan, args->x, "x"));
-  GP_TRY(check_pointer(&plan, args->y, "y"));
-  GP_TRY(check_params(&plan, args->mu, args->sigma, args->weight));
-  gp_pool_kernels_for(&plan)->forward(&plan, args);
+  GP_TRY(check_forward(&plan, args));
+  const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
+  size_t bytes = args->average_y != NULL ? kernels->forward_workspace(&plan) : 0;
+  GP_TRY(check_workspace(args->workspace, bytes, "gp_pool_forward_workspace"));
+  kernels->forward(&plan, args);
 cleanup:
   return status;
 }
+
+/* ---- Backward ------------------------------------------------------------------------------ */
 
 gp_status gp_pool_backward_workspace(const gp_pool_desc *desc, size_t *bytes) {
   gp_pool_plan plan;
@@ -65,30 +125,54 @@ gp_status gp_pool_backward_workspace(const gp_pool_desc *desc, size_t *bytes) {
 /* The gradients a kind has, the others set to NULL: the kernels look at nothing else. */
 static gp_pool_backward_args wanted_gradients(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
   gp_pool_backward_args wanted = *args;
-  if (plan->kind->link != GP_LINK_SOFTPLUS) wanted.grad_mu = wanted.grad_sigma = NULL;
-  if (plan->kind->link != GP_LINK_GIVEN) wanted.grad_weight = NULL;
+  if (!gp_pool_kind_has_mu(plan->kind)) wanted.grad_mu = NULL;
+  if (!gp_pool_kind_has_sigma(plan->kind)) wanted.grad_sigma = NULL;
+  if (!gp_pool_kind_has_weight(plan->kind)) wanted.grad_weight = NULL;
+  if (args->scale == NULL) wanted.grad_scale = wanted.grad_shift = NULL;
   return wanted;
 }
 
 static gp_status check_backward(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
   gp_status status = GP_OK;
-  GP_TRY(check_pointer(plan, args->x, "x"));
-  GP_TRY(check_pointer(plan, args->grad_y, "grad_y"));
-  GP_TRY(check_params(plan, args->mu, args->sigma, args->weight));
-  GP_TRY(check_optional(plan, args->grad_x, "grad_x"));
-  GP_TRY(check_optional(plan, args->grad_mu, "grad_mu"));
-  GP_TRY(check_optional(plan, args->grad_sigma, "grad_sigma"));
-  GP_TRY(check_optional(plan, args->grad_weight, "grad_weight"));
+  gp_dtype tensor = plan->desc.dtype, param = gp_dtype_of_params(tensor);
+  const struct argument arguments[] = {
+      {"grad_y", args->grad_y, tensor, true},
+      {"grad_x", args->grad_x, tensor, false},
+      {"grad_average_y", args->grad_average_y, param, false},
+      {"grad_average_x", args->grad_average_x, param, false},
+      {"grad_mu", args->grad_mu, param, false},
+      {"grad_sigma", args->grad_sigma, param, false},
+      {"grad_weight", args->grad_weight, weight_dtype(plan), false},
+      {"grad_scale", args->grad_scale, param, false},
+      {"grad_shift", args->grad_shift, param, false},
+  };
+  /* y is no argument here, and is checked as what it is: grad_y stands in. */
+  const gp_pool_forward_args inputs = {.x = args->x,
+                                       .mu = args->mu,
+                                       .sigma = args->sigma,
+                                       .weight = args->weight,
+                                       .scale = args->scale,
+                                       .shift = args->shift,
+                                       .y = (void *)(uintptr_t)args->grad_y};
+  GP_TRY(check_arguments(plan, arguments, sizeof arguments / sizeof arguments[0]));
+  GP_TRY(check_forward(plan, &inputs));
 cleanup:
   return status;
 }
 
-/* The sum over no samples. Parameters of a shape with the batch in it have no elements then. */
+static void zero(void *gradient, size_t elements, gp_dtype dtype) {
+  if (gradient != NULL && elements > 0) memset(gradient, 0, elements * gp_dtype_size(dtype));
+}
+
+/* The sums over no samples. Parameters of a shape with the batch in it have no elements then. */
 static void zero_param_gradients(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
-  size_t bytes = gp_param_elements(plan) * gp_dtype_size(plan->desc.dtype);
-  void *gradients[] = {args->grad_mu, args->grad_sigma, args->grad_weight};
-  for (size_t i = 0; i < sizeof gradients / sizeof gradients[0]; ++i)
-    if (gradients[i] != NULL && bytes > 0) memset(gradients[i], 0, bytes);
+  size_t elements = gp_param_elements(plan), channels = (size_t)plan->desc.channels;
+  gp_dtype dtype = gp_dtype_of_params(plan->desc.dtype);
+  zero(args->grad_mu, elements, dtype);
+  zero(args->grad_sigma, elements, dtype);
+  zero(args->grad_weight, elements, dtype);
+  zero(args->grad_scale, channels, dtype);
+  zero(args->grad_shift, channels, dtype);
 }
 
 gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args *args) {
@@ -103,11 +187,7 @@ gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args
   }
   GP_TRY(check_backward(&plan, &wanted));
   const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
-  size_t bytes = kernels->backward_workspace(&plan);
-  if (bytes > 0 && (args->workspace == NULL || (uintptr_t)args->workspace % 64 != 0))
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                   "pooling: `workspace` must be %zu bytes aligned to 64 (gp_pool_backward_workspace), found %p", bytes,
-                   args->workspace);
+  GP_TRY(check_workspace(args->workspace, kernels->backward_workspace(&plan), "gp_pool_backward_workspace"));
   kernels->backward(&plan, &wanted);
 cleanup:
   return status;

@@ -112,7 +112,7 @@ static struct weight weight_at(const struct plane *plane, int64_t row, int64_t c
   if (desc->stochasticity != GP_STOCHASTIC_NONE) {
     float normals[4];
     bool each = desc->stochasticity == GP_STOCHASTIC_HWCN;
-    gp_draw4(desc, gp_draw_plane_at(desc, plane->n, plane->c), each ? row : 0, each ? column / 4 : 0, normals);
+    gp_draw4(plan, gp_draw_plane_at(desc, plane->n, plane->c), each ? row : 0, each ? column / 4 : 0, normals);
     draw = (double)normals[each ? column % 4 : 0];
     a += gp_load(plane->sigma, desc->dtype, at) * draw;
   }
@@ -145,8 +145,8 @@ static void forward_plane(void *context, int64_t task) {
                         args->weight,
                         n,
                         c,
-                        gp_pool_input_plane(plan, n, c),
-                        gp_pool_output_plane(plan, n, c)};
+                        gp_pool_x_plane(plan, n, c),
+                        gp_pool_y_plane(plan, n, c)};
   for (int64_t row = 0; row < plan->out_height; ++row)
     for (int64_t column = 0; column < plan->out_width; ++column) {
       double y = c < plan->desc.channels ? output_at(&plane, row, column) : 0;
@@ -173,6 +173,11 @@ struct backward_job {
 };
 
 static size_t sums_elements(const gp_pool_plan *plan) { return (size_t)(plan->desc.batch * plan->desc.channels); }
+
+static size_t forward_workspace(const gp_pool_plan *plan) {
+  (void)plan;
+  return 0;
+}
 
 static size_t backward_workspace(const gp_pool_plan *plan) {
   size_t plane = (size_t)(plan->desc.height * plan->desc.width);
@@ -250,8 +255,8 @@ static void backward_plane(const struct backward_job *job, int64_t n, int64_t c,
                         args->weight,
                         n,
                         c,
-                        gp_pool_input_plane(plan, n, c),
-                        gp_pool_output_plane(plan, n, c)};
+                        gp_pool_x_plane(plan, n, c),
+                        gp_pool_y_plane(plan, n, c)};
   memset(grad_x, 0, (size_t)(plan->desc.height * plan->desc.width) * sizeof *grad_x);
   if (c >= plan->desc.channels) {
     clear_padding_lane(job, &plane);
@@ -289,4 +294,4 @@ static const char *declines(const gp_pool_plan *plan) {
   return NULL;
 }
 
-const gp_pool_kernels gp_pool_reference = {"reference", declines, backward_workspace, forward, backward};
+const gp_pool_kernels gp_pool_reference = {"reference", declines, forward_workspace, backward_workspace, forward, backward};

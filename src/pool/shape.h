@@ -6,9 +6,12 @@
 
 /* A descriptor that passed its checks, with the defaults filled in. All the kernels work from this. */
 typedef struct gp_pool_plan {
-  gp_pool_desc desc; /* stride and eps are never 0; stochasticity is NONE for a kind that draws nothing */
+  gp_pool_desc
+      desc; /* stride (but with `adaptive`), eps, norm and the strides of tensors are never 0; stochasticity is NONE
+                      * for a kind that draws nothing */
   const gp_pool_kind_info *kind;
   int64_t out_height, out_width;
+  gp_strides map_stride; /* of a weight map and of the draws: y's shape, dense */
 } gp_pool_plan;
 
 /* Checks the descriptor. Errors: GP_ERROR_INVALID_ARGUMENT, naming the field. */
@@ -24,12 +27,22 @@ typedef struct gp_pool_span {
  * divisor counts the window cut at input + padding, so what ceil_mode adds beyond that is not counted. */
 static inline gp_pool_span gp_pool_span_at(const gp_pool_desc *desc, int axis, int64_t out) {
   int64_t size = axis == 0 ? desc->height : desc->width;
+  int64_t outputs = desc->adaptive[axis];
+  if (outputs > 0) {
+    int64_t first = out * size / outputs, last = ((out + 1) * size + outputs - 1) / outputs;
+    return (gp_pool_span){first, last, last - first};
+  }
   int64_t begin = out * desc->stride[axis] - desc->padding[axis];
   int64_t end = begin + desc->kernel[axis];
   int64_t padded_end = end < size + desc->padding[axis] ? end : size + desc->padding[axis];
   gp_pool_span span = {begin > 0 ? begin : 0, end < size ? end : size, padded_end - begin};
   if (desc->pad_count == GP_COUNT_EXCLUDE_PAD) span.divisor = span.end - span.begin;
   return span;
+}
+
+/* Elements of the kernel along an axis: with `adaptive`, of the span. */
+static inline int64_t gp_pool_kernel_of(const gp_pool_desc *desc, int axis, const gp_pool_span *span) {
+  return desc->adaptive[axis] > 0 ? span->end - span->begin : desc->kernel[axis];
 }
 
 /* Channels in a block: 8 or 16, or 0 for the layouts without blocks. */
@@ -43,28 +56,41 @@ static inline int64_t gp_layout_channels(gp_layout layout, int64_t channels) {
   return block == 0 ? channels : (channels + block - 1) / block * block;
 }
 
+/* Strides of a dense tensor. */
+static inline gp_strides gp_strides_dense(gp_layout layout, int64_t channels, int64_t height, int64_t width) {
+  int64_t plane = height * width, block = gp_layout_block(layout);
+  if (layout == GP_NCHW) return (gp_strides){channels * plane, plane, width, 1};
+  if (layout == GP_NHWC) return (gp_strides){channels * plane, 1, width * channels, channels};
+  return (gp_strides){gp_layout_channels(layout, channels) * plane, plane * block, width * block, block};
+}
+
 /* Element (n, c, h, w) = base + h·row + w·pixel, in elements. */
 typedef struct gp_pool_plane {
   int64_t base, row, pixel;
 } gp_pool_plane;
 
-/* The plane of (n, c) in a tensor of the given channels, height and width. c may be a padding lane. */
-static inline gp_pool_plane gp_pool_plane_at(gp_layout layout, int64_t channels, int64_t height, int64_t width,
-                                             int64_t n, int64_t c) {
-  if (layout == GP_NCHW) return (gp_pool_plane){(n * channels + c) * height * width, width, 1};
-  if (layout == GP_NHWC) return (gp_pool_plane){n * height * width * channels + c, width * channels, channels};
-  int64_t block = gp_layout_block(layout), padded = gp_layout_channels(layout, channels);
-  int64_t base = (n * padded + c / block * block) * height * width + c % block;
-  return (gp_pool_plane){base, width * block, block};
+/* The plane of (n, c) in a tensor of the given layout and strides. c may be a padding lane. */
+static inline gp_pool_plane gp_pool_plane_at(gp_layout layout, const gp_strides *strides, int64_t n, int64_t c) {
+  int64_t block = gp_layout_block(layout);
+  int64_t base = n * strides->n + (block > 0 ? c / block * strides->c + c % block : c * strides->c);
+  return (gp_pool_plane){base, strides->h, strides->w};
 }
 
-/* The planes of x and of y. */
-static inline gp_pool_plane gp_pool_input_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
-  const gp_pool_desc *desc = &plan->desc;
-  return gp_pool_plane_at(desc->layout, desc->channels, desc->height, desc->width, n, c);
+/* The planes of the tensors of a plan; map: of a weight map. */
+static inline gp_pool_plane gp_pool_x_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
+  return gp_pool_plane_at(plan->desc.layout, &plan->desc.x_stride, n, c);
 }
-static inline gp_pool_plane gp_pool_output_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
-  return gp_pool_plane_at(plan->desc.layout, plan->desc.channels, plan->out_height, plan->out_width, n, c);
+static inline gp_pool_plane gp_pool_y_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
+  return gp_pool_plane_at(plan->desc.layout, &plan->desc.y_stride, n, c);
+}
+static inline gp_pool_plane gp_pool_grad_x_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
+  return gp_pool_plane_at(plan->desc.layout, &plan->desc.grad_x_stride, n, c);
+}
+static inline gp_pool_plane gp_pool_grad_y_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
+  return gp_pool_plane_at(plan->desc.layout, &plan->desc.grad_y_stride, n, c);
+}
+static inline gp_pool_plane gp_pool_map_plane(const gp_pool_plan *plan, int64_t n, int64_t c) {
+  return gp_pool_plane_at(plan->desc.layout, &plan->map_stride, n, c);
 }
 
 #endif

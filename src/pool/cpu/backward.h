@@ -294,7 +294,7 @@ static void backward_tile(void *context, int64_t task) {
   switch (job->plan->kind->body) {
     case GP_BODY_MEAN: direct ? backward_mean_direct(&work) : backward_mean_add(&work); break;
     case GP_BODY_MAX: direct ? backward_max_direct(&work) : backward_max_add(&work); break;
-    case GP_BODY_GAUSSIAN: direct ? backward_gaussian_direct(&work) : backward_gaussian_add(&work); break;
+    default: direct ? backward_gaussian_direct(&work) : backward_gaussian_add(&work); break;
   }
   if (job->partial == NULL) return;
   double *partial = job->partial + work.tile.index * 2 * job->tiles.run_lanes;

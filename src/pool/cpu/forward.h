@@ -135,7 +135,7 @@ static void forward_tile(void *context, int64_t task) {
   switch (job->plan->kind->body) {
     case GP_BODY_MEAN: forward_mean(&work); break;
     case GP_BODY_MAX: forward_max(&work); break;
-    case GP_BODY_GAUSSIAN: forward_gaussian(&work); break;
+    default: forward_gaussian(&work); break;
   }
 }
 

@@ -9,6 +9,9 @@
 
 static const char *declines(const gp_pool_plan *plan) {
   if (plan->desc.dtype != GP_FLOAT32) return "only float32 is vectorised";
+  if (plan->desc.adaptive[0] > 0 || plan->kind->body > GP_BODY_MAX || plan->kind->link == GP_LINK_IDENTITY ||
+      plan->kind->link == GP_LINK_ABSOLUTE)
+    return "not yet vectorised";
   if (plan->desc.layout == GP_NCHW) return "only NHWC and the blocked layouts are vectorised";
   if (GP_LANES > 8 && plan->desc.layout == GP_NCHW8C) return "a block of 8 channels does not fill a vector";
   return NULL;
@@ -21,6 +24,11 @@ static size_t backward_workspace(const gp_pool_plan *plan) {
   gp_tiles tiles = gp_tiles_make(plan);
   size_t sums = 2 * (size_t)(plan->desc.batch * plan->desc.channels);
   return gp_align_up((partial_elements(&tiles) + sums) * sizeof(double));
+}
+
+static size_t forward_workspace(const gp_pool_plan *plan) {
+  (void)plan;
+  return 0;
 }
 
 static void forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
@@ -43,4 +51,4 @@ static void backward(const gp_pool_plan *plan, const gp_pool_backward_args *args
   gp_param_reduce(plan, job.sums[0], args->grad_weight);
 }
 
-const gp_pool_kernels GP_KERNELS = {GP_KERNELS_ISA, declines, backward_workspace, forward, backward};
+const gp_pool_kernels GP_KERNELS = {GP_KERNELS_ISA, declines, forward_workspace, backward_workspace, forward, backward};

@@ -55,7 +55,7 @@ gp_tile gp_tile_at(const gp_pool_plan *plan, const gp_tiles *tiles, int64_t task
   tile.input_begin = input_row(plan, tile.row_begin);
   tile.input_end = input_row(plan, tile.row_end);
   tile.first_row = first_row_over(plan, tile.input_begin, tile.row_begin);
-  tile.in = gp_pool_input_plane(plan, n, tile.c);
-  tile.out = gp_pool_output_plane(plan, n, tile.c);
+  tile.in = gp_pool_x_plane(plan, n, tile.c);
+  tile.out = gp_pool_y_plane(plan, n, tile.c);
   return tile;
 }
