@@ -27,16 +27,17 @@ extern "C" {
 
 /* ---- Status -------------------------------------------------------------------------------- */
 
+/* How a call ended. */
 typedef enum gp_status {
-  GP_OK = 0,
+  GP_OK = 0,                 /* all that was asked for is done */
   GP_ERROR_INVALID_ARGUMENT, /* an argument, option or descriptor field is out of its range */
-  GP_ERROR_OUT_OF_MEMORY,
-  GP_ERROR_UNSUPPORTED, /* valid, but this build or machine cannot do it */
-  GP_ERROR_NOT_FOUND,   /* a named thing (file, net, tensor) does not exist */
-  GP_ERROR_IO,          /* the operating system refused a read or a write */
-  GP_ERROR_CORRUPT,     /* a file's content breaks its format */
-  GP_ERROR_LIBRARY,     /* a library underneath reported a failure */
-  GP_ERROR_INTERRUPTED, /* stopped by a signal, in good order */
+  GP_ERROR_OUT_OF_MEMORY,    /* memory could not be had */
+  GP_ERROR_UNSUPPORTED,      /* valid, but this build or machine cannot do it */
+  GP_ERROR_NOT_FOUND,        /* a named thing (file, net, tensor) does not exist */
+  GP_ERROR_IO,               /* the operating system refused a read or a write */
+  GP_ERROR_CORRUPT,          /* a file's content breaks its format */
+  GP_ERROR_LIBRARY,          /* a library underneath reported a failure */
+  GP_ERROR_INTERRUPTED,      /* stopped by a signal, in good order */
 } gp_status;
 
 /* Short name of a status ("ok", "invalid argument", …). Never NULL. */
@@ -54,20 +55,20 @@ GP_API const char *gp_version(void);
 /* Storage of tensors. The 16-bit types are converted to float32 on load, computed in it, and rounded to nearest even
  * on store. */
 typedef enum gp_dtype {
-  GP_FLOAT32 = 0,
-  GP_FLOAT64,
-  GP_BFLOAT16, /* the upper half of a float32 */
-  GP_FLOAT16,  /* IEEE binary16 */
+  GP_FLOAT32 = 0, /* IEEE binary32 */
+  GP_FLOAT64,     /* IEEE binary64 */
+  GP_BFLOAT16,    /* the upper half of a float32 */
+  GP_FLOAT16,     /* IEEE binary16 */
 } gp_dtype;
 
 /* Memory order of a four-dimensional tensor with logical shape [n][c][h][w].
  * The blocked layouts hold ceil(channels/b) blocks of b channels, b = 8 or 16: [n][c/b][h][w][b]. The
  * lanes past the last channel are padding: outputs are written with zeros there, inputs are not used. */
 typedef enum gp_layout {
-  GP_NCHW = 0,
-  GP_NHWC,
-  GP_NCHW8C,
-  GP_NCHW16C,
+  GP_NCHW = 0, /* [n][c][h][w] */
+  GP_NHWC,     /* [n][h][w][c] */
+  GP_NCHW8C,   /* blocks of 8 channels */
+  GP_NCHW16C,  /* blocks of 16 channels */
 } gp_layout;
 
 /* Bytes of an element. */
@@ -129,9 +130,9 @@ GP_API const char *gp_pool_kind_name(gp_pool_kind kind);
 
 /* One draw for each output element, for each sample and channel, or none (the form used at inference). */
 typedef enum gp_stochasticity {
-  GP_STOCHASTIC_NONE = 0,
-  GP_STOCHASTIC_CN,
-  GP_STOCHASTIC_HWCN,
+  GP_STOCHASTIC_NONE = 0, /* no draw */
+  GP_STOCHASTIC_CN,       /* a draw for each sample and channel */
+  GP_STOCHASTIC_HWCN,     /* a draw for each output element */
 } gp_stochasticity;
 
 /* Shape of mu and sigma, or of weight, broadcast against the output. Memory is dense and in the order written, of
@@ -146,15 +147,15 @@ typedef enum gp_param_shape {
 
 /* Divisor R of the mean: as AvgPool2d(count_include_pad=True), the default there and here, or =False. */
 typedef enum gp_pad_count {
-  GP_COUNT_INCLUDE_PAD = 0,
-  GP_COUNT_EXCLUDE_PAD,
+  GP_COUNT_INCLUDE_PAD = 0, /* elements of the window, those in the padding too */
+  GP_COUNT_EXCLUDE_PAD,     /* elements of the window that are x's */
 } gp_pad_count;
 
 /* Distances in elements from one sample, channel, row and column to the next, as torch.Tensor.stride(): a slice of a
  * larger tensor needs no copy. All zero: dense in the layout. In the blocked layouts the second is from a block of
  * channels to the next, and the last counts whole blocks: 8 or 16. */
 typedef struct gp_strides {
-  int64_t n, c, h, w;
+  int64_t n, c, h, w; /* to the next sample, channel (block of channels), row, column */
 } gp_strides;
 
 /* A pooling, complete. Zero-initialise and fill with designated initialisers: every zero is the usual default.
@@ -164,24 +165,24 @@ typedef struct gp_strides {
  * float64, and strides that are not 1 along the layout's innermost axis, run on the scalar reference; all else is
  * vectorised. */
 typedef struct gp_pool_desc {
-  gp_pool_kind kind;
+  gp_pool_kind kind;                      /* what is computed over a window */
   gp_dtype dtype;                         /* of x, y and their gradients */
   gp_layout layout;                       /* of x, y and their gradients */
   int64_t batch, channels, height, width; /* of x; batch may be 0, the others are at least 1 */
   int32_t kernel[2];                      /* height, width; at least 1 */
   int32_t stride[2];                      /* height, width; 0 means: as kernel */
   int32_t padding[2];                     /* height, width; at most half the kernel */
-  int32_t adaptive[2]; /* output height, width, both or none: {1, 1} pools all. Kernel, stride, padding then are 0 */
-  bool ceil_mode;
-  gp_pad_count pad_count;
-  double eps;  /* least variance; 0 means 1e-6. Where v < eps the gradient through s is zero */
-  double norm; /* GP_POOL_LP: at least 1; 0 means 2 */
-  gp_param_shape param_shape;
-  gp_stochasticity stochasticity;
+  int32_t adaptive[2];    /* output height, width, both or none: {1, 1} pools all. Kernel, stride, padding then are 0 */
+  bool ceil_mode;         /* the last window may reach beyond the padding: the output's size is rounded up */
+  gp_pad_count pad_count; /* what the mean's divisor counts */
+  double eps;             /* least variance; 0 means 1e-6. Where v < eps the gradient through s is zero */
+  double norm;            /* GP_POOL_LP: at least 1; 0 means 2 */
+  gp_param_shape param_shape;     /* of mu and sigma, or of weight */
+  gp_stochasticity stochasticity; /* what is drawn */
   uint64_t seed;        /* key of the draws: Philox4x32-10 counted by sample and channel, row, column / 4, call */
   uint32_t call_offset; /* distinguishes calls under one seed, e.g. the training step */
   int64_t first_sample; /* logical index of sample 0, for batches that are part of a larger one; at least 0 */
-  gp_strides x_stride, y_stride, grad_x_stride, grad_y_stride;
+  gp_strides x_stride, y_stride, grad_x_stride, grad_y_stride; /* of the tensor of that name; zeros: dense */
   int32_t threads; /* at most this many; 0 means: as the machine has. Results do not depend on it */
 } gp_pool_desc;
 
@@ -197,9 +198,9 @@ GP_API GP_NODISCARD gp_status gp_pool_output_size(const gp_pool_desc *desc, int6
  * With `scale` and `shift`, both or neither, everything is said of relu(scale_c·x + shift_c) in place of x: a batch norm
  * and ReLU applied as x is read. */
 typedef struct gp_pool_forward_args {
-  const void *x; /* [n][c][h][w] in desc->layout */
-  const void *mu, *sigma;
-  const void *weight;
+  const void *x;             /* [n][c][h][w] in desc->layout */
+  const void *mu, *sigma;    /* shaped as param_shape */
+  const void *weight;        /* shaped as param_shape */
   const void *scale, *shift; /* [channels] */
   void *y;                   /* [n][c][h'][w'] in desc->layout, overwritten */
   void *average_y; /* [n][c] means of y over its rows and columns, before y is rounded to its dtype; or NULL */
@@ -209,16 +210,18 @@ typedef struct gp_pool_forward_args {
 /* Scratch memory, in bytes, that gp_pool_forward needs for average_y. */
 GP_API GP_NODISCARD gp_status gp_pool_forward_workspace(const gp_pool_desc *desc, size_t *bytes);
 
-/* Errors: GP_ERROR_INVALID_ARGUMENT for a bad descriptor, a missing pointer or one not aligned to its elements. Nothing
+/* Pools x into y.
+ * Errors: GP_ERROR_INVALID_ARGUMENT for a bad descriptor, a missing pointer or one not aligned to its elements. Nothing
  * is written then. An empty batch needs no pointers. */
 GP_API GP_NODISCARD gp_status gp_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_args *args);
 
+/* Pointers as in gp_pool_forward_args, and the gradients; no gradient may overlap an input. */
 typedef struct gp_pool_backward_args {
-  const void *x; /* as given to the forward call; nothing else of it needs to be kept */
-  const void *mu, *sigma;
-  const void *weight;
-  const void *scale, *shift;
-  const void *grad_y;
+  const void *x;              /* as given to the forward call; nothing else of it needs to be kept */
+  const void *mu, *sigma;     /* as given to the forward call */
+  const void *weight;         /* as given to the forward call */
+  const void *scale, *shift;  /* as given to the forward call */
+  const void *grad_y;         /* gradient of y, in desc->layout */
   const void *grad_average_y; /* [n][c] gradient of average_y, which adds to grad_y; or NULL */
   const void *grad_average_x; /* [n][c] gradient of the mean of x (of relu(scale·x + shift)) over its rows and columns,
                                * which another branch took of it: adds to grad_x; or NULL */
