@@ -26,8 +26,8 @@ gp_status od_check(dnnl_status_t result, const char *what) {
 #define MD(md)         ((md)->desc)
 #define MD_OR_NULL(md) ((md) == NULL ? NULL : (md)->desc)
 
-gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_tag_t tag) {
-  return od_check(dnnl_memory_desc_create_with_tag(&out->desc, rank, dims, dnnl_f32, tag), "memory descriptor");
+gp_status od_md_create_typed(od_md *out, int rank, const int64_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag) {
+  return od_check(dnnl_memory_desc_create_with_tag(&out->desc, rank, dims, type, tag), "memory descriptor");
 }
 
 gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argument) {
@@ -46,8 +46,8 @@ void od_md_clear(od_md *md) {
 #define MD(md)         (&(md)->desc)
 #define MD_OR_NULL(md) ((md) == NULL ? NULL : &(md)->desc)
 
-gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_tag_t tag) {
-  return od_check(dnnl_memory_desc_init_by_tag(&out->desc, rank, dims, dnnl_f32, tag), "memory descriptor");
+gp_status od_md_create_typed(od_md *out, int rank, const int64_t *dims, dnnl_data_type_t type, dnnl_format_tag_t tag) {
+  return od_check(dnnl_memory_desc_init_by_tag(&out->desc, rank, dims, type, tag), "memory descriptor");
 }
 
 gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argument) {
@@ -60,6 +60,10 @@ gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argu
 void od_md_clear(od_md *md) { memset(md, 0, sizeof *md); }
 
 #endif
+
+gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_tag_t tag) {
+  return od_md_create_typed(out, rank, dims, dnnl_f32, tag);
+}
 
 size_t od_md_bytes(const od_md *md) { return dnnl_memory_desc_get_size(MD(md)); }
 
@@ -172,6 +176,33 @@ gp_status od_linear_backward_weights(dnnl_primitive_desc_t *out, dnnl_engine_t e
        dnnl_inner_product_desc_t,
        dnnl_inner_product_backward_weights_desc_init(&description, MD(src), MD(diff_weights), MD_OR_NULL(diff_bias),
                                                      MD(diff_dst)),
+       hint);
+}
+
+/* Undilated: 0 between the kernel's elements. */
+gp_status od_pool_forward(dnnl_primitive_desc_t *out, dnnl_engine_t engine, dnnl_prop_kind_t kind,
+                          dnnl_alg_kind_t algorithm, const od_md *src, const od_md *dst, const od_pool_window *window,
+                          const_dnnl_primitive_attr_t attr) {
+  MAKE("pooling",
+       dnnl_pooling_forward_primitive_desc_create(out, engine, kind, algorithm, MD(src), MD(dst), window->stride,
+                                                  window->kernel, (dnnl_dims_t){0}, window->padding, window->padding,
+                                                  attr),
+       dnnl_pooling_desc_t,
+       dnnl_pooling_forward_desc_init(&description, kind, algorithm, MD(src), MD(dst), window->stride, window->kernel,
+                                      window->padding, window->padding),
+       NULL);
+}
+
+gp_status od_pool_backward(dnnl_primitive_desc_t *out, dnnl_engine_t engine, dnnl_alg_kind_t algorithm,
+                           const od_md *diff_src, const od_md *diff_dst, const od_pool_window *window,
+                           const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr) {
+  MAKE("pooling's gradient",
+       dnnl_pooling_backward_primitive_desc_create(out, engine, algorithm, MD(diff_src), MD(diff_dst), window->stride,
+                                                   window->kernel, (dnnl_dims_t){0}, window->padding, window->padding,
+                                                   hint, attr),
+       dnnl_pooling_desc_t,
+       dnnl_pooling_backward_desc_init(&description, algorithm, MD(diff_src), MD(diff_dst), window->stride,
+                                       window->kernel, window->padding, window->padding),
        hint);
 }
 

@@ -19,6 +19,9 @@ GP_NODISCARD gp_status od_check(dnnl_status_t result, const char *what);
 
 /* float32, `rank` dimensions, in the order of `tag` (dnnl_format_tag_any lets a primitive choose). */
 GP_NODISCARD gp_status od_md_create(od_md *out, int rank, const int64_t *dims, dnnl_format_tag_t tag);
+/* The same of another data type. */
+GP_NODISCARD gp_status od_md_create_typed(od_md *out, int rank, const int64_t *dims, dnnl_data_type_t type,
+                                          dnnl_format_tag_t tag);
 /* What a primitive takes as its argument DNNL_ARG_*; a zero-sized descriptor when it takes none. */
 GP_NODISCARD gp_status od_md_of_argument(od_md *out, const_dnnl_primitive_desc_t pd, int argument);
 void od_md_clear(od_md *md);
@@ -59,6 +62,16 @@ GP_NODISCARD gp_status od_linear_backward_weights(dnnl_primitive_desc_t *out, dn
                                                   const od_md *diff_weights, const od_md *diff_bias,
                                                   const od_md *diff_dst, const_dnnl_primitive_desc_t hint,
                                                   const_dnnl_primitive_attr_t attr);
+/* A pooling's window; what its padding is on one side it is on the other. */
+typedef struct od_pool_window {
+  dnnl_dims_t kernel, stride, padding;
+} od_pool_window;
+GP_NODISCARD gp_status od_pool_forward(dnnl_primitive_desc_t *out, dnnl_engine_t engine, dnnl_prop_kind_t kind,
+                                       dnnl_alg_kind_t algorithm, const od_md *src, const od_md *dst,
+                                       const od_pool_window *window, const_dnnl_primitive_attr_t attr);
+GP_NODISCARD gp_status od_pool_backward(dnnl_primitive_desc_t *out, dnnl_engine_t engine, dnnl_alg_kind_t algorithm,
+                                        const od_md *diff_src, const od_md *diff_dst, const od_pool_window *window,
+                                        const_dnnl_primitive_desc_t hint, const_dnnl_primitive_attr_t attr);
 GP_NODISCARD gp_status od_reorder(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const od_md *from, const od_md *to,
                                   const_dnnl_primitive_attr_t attr);
 /* Joins along dimension 1; at most 64 sources. */
