@@ -31,6 +31,31 @@ void cli_print_help(const cli_command *command, const option_table *table) {
   if (command->notes != NULL) printf("\n%s", command->notes);
 }
 
+static gp_status read_arguments(const cli_course *course, int argc, char *const argv[]) {
+  gp_status status = GP_OK;
+  GP_TRY(options_init(course->table, course->config));
+  GP_TRY(options_parse(course->table, course->config, argc, argv, course->positionals, course->positional_count));
+  if (!*course->help && course->check != NULL) GP_TRY(course->check(course->config));
+cleanup:
+  return status;
+}
+
+int cli_run(const cli_command *command, const cli_course *course, int argc, char *const argv[]) {
+  int code = CLI_OK;
+  gp_status status = read_arguments(course, argc, argv);
+  if (status != GP_OK) {
+    code = cli_fail_usage(status);
+  } else if (*course->help) {
+    cli_print_help(command, course->table);
+  } else {
+    status = course->run(course->config);
+    const bool usage = course->wrong_usage != NULL && *course->wrong_usage;
+    if (status != GP_OK) code = usage ? cli_fail_usage(status) : cli_fail(status);
+  }
+  options_clear(course->table, course->config);
+  return code;
+}
+
 gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index)) {
   char known[640] = "";
   const char *nearest = NULL;

@@ -31,6 +31,22 @@ int cli_fail_usage(gp_status status);
 /* --help of a command. */
 void cli_print_help(const cli_command *command, const option_table *table);
 
+/* How a command goes: it reads its arguments, checks them, and does its work. */
+typedef struct cli_course {
+  const option_table *table;
+  void *config;             /* what the table describes, maybe with more behind it; zeroed but for that */
+  const bool *help;         /* its field for --help */
+  const char **positionals; /* as options_parse() has them; NULL: none are taken */
+  int *positional_count;
+  gp_status (*check)(
+      void *config); /* what the table cannot say of the arguments; NULL: nothing. Not asked for --help */
+  gp_status (*run)(void *config);
+  const bool *wrong_usage; /* set by `run` where it fails for an argument, not for what it found; or NULL */
+} cli_course;
+
+/* Runs it, tells its failure, clears the config; gives the exit status. */
+int cli_run(const cli_command *command, const cli_course *course, int argc, char *const argv[]);
+
 /* Checks that `text` is one of the names that name_at(0), name_at(1), … give up to NULL; otherwise
  * GP_ERROR_INVALID_ARGUMENT listing them and the nearest. */
 GP_NODISCARD gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index));

@@ -1,266 +1,66 @@
-/* gausspool bench net: the speed of a whole net on random data. */
-#include "base/clock.h"
-#include "base/memory.h"
-#include "base/parallel.h"
-#include "base/philox.h"
+/* gausspool bench: what can be measured. */
 #include "base/status.h"
-#include "cli/cli.h"
-#include "models/models.h"
-#include "train/model_file.h"
-#include "train/sgd.h"
+#include "cli/bench.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP = 3 };
-
-typedef struct bench_config {
-  char *arch, *pool;
-  int64_t batch, image, channels, classes, threads, steps;
-  int mode;
-  bool json, help;
-} bench_config;
-
-enum { MODE_BOTH = 0, MODE_TRAIN, MODE_INFER };
-
-#define FIELD(name) .offset = offsetof(bench_config, name)
-static const option_desc options[] = {
-    {.name = "arch",
-     FIELD(arch),
-     .type = OPTION_STRING,
-     .section = "net",
-     .metavar = "NAME",
-     .default_text = "resnet20",
-     .help = "net; `gausspool info --list` names them"},
-    {.name = "pool",
-     FIELD(pool),
-     .type = OPTION_STRING,
-     .section = "net",
-     .metavar = "NAME",
-     .default_text = "gauss_CN",
-     .help = "pooling"},
-    {.name = "batch",
-     FIELD(batch),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "N",
-     .default_text = "128",
-     .min = 2,
-     .max = 1 << 20,
-     .help = "images at once"},
-    {.name = "image",
-     FIELD(image),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "PIXELS",
-     .default_text = "28",
-     .min = 1,
-     .max = 16384,
-     .help = "height and width of the images"},
-    {.name = "channels",
-     FIELD(channels),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "N",
-     .default_text = "1",
-     .min = 1,
-     .max = 3,
-     .help = "channels of the images"},
-    {.name = "classes",
-     FIELD(classes),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "N",
-     .default_text = "10",
-     .min = 1,
-     .max = 1000000,
-     .help = "classes"},
-    {.name = "mode",
-     FIELD(mode),
-     .type = OPTION_CHOICE,
-     .section = "run",
-     .choices = "both|train|infer",
-     .default_text = "both",
-     .help = "train: forward, backward and SGD; infer: forward"},
-    {.name = "threads",
-     FIELD(threads),
-     .type = OPTION_INT64,
-     .section = "run",
-     .metavar = "N",
-     .default_text = "0",
-     .min = 0,
-     .max = 4096,
-     .help = "threads that compute; 0: as the machine has"},
-    {.name = "steps",
-     FIELD(steps),
-     .type = OPTION_INT64,
-     .section = "run",
-     .metavar = "N",
-     .default_text = "20",
-     .min = 1,
-     .max = 100000,
-     .help = "steps measured, after warm-up; the median counts"},
-    {.name = "json", FIELD(json), .type = OPTION_BOOL, .section = "run", .help = "print JSON, one line each mode"},
-    {.name = "help",
-     .short_name = 'h',
-     FIELD(help),
-     .type = OPTION_BOOL,
-     .section = "run",
-     .help = "print this and exit"},
+static const cli_command subjects[] = {
+    {.name = "bench net",
+     .arguments = "",
+     .run = bench_net,
+     .summary = "Measures training step and inference of a net on random data.",
+     .notes = NULL},
+    {.name = "bench pool",
+     .arguments = "",
+     .run = bench_pool,
+     .summary =
+         "Measures the pooling operator at the places of a network, beside the machine's memory and oneDNN's pooling.",
+     .notes =
+         "A ratio is the time taken over the time of copying as many bytes as must move: x and y in the forward\n"
+         "pass, x, grad_y and grad_x in the backward pass. GB are 10^9 bytes. Calls of everything that is measured\n"
+         "alternate, so that a noisy machine disturbs all of it alike.\n"
+         "A FILE has a line for each place: name channels height width kernel_h kernel_w stride_h stride_w pad_h\n"
+         "pad_w; # begins a comment.\n"},
 };
-static const option_table table = {options, sizeof options / sizeof *options};
+enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
-typedef struct bench {
-  const bench_config *config;
-  nn_net *net;
-  nn_plan *plan;
-  float *images;
-  int32_t *labels;
-  double *seconds; /* [steps] */
-} bench;
+/* The word after "bench ". */
+static const char *subject_name(int32_t index) {
+  return index < SUBJECTS ? subjects[index].name + strlen("bench ") : NULL;
+}
 
-/* ---- Measuring ---- */
+static int help_all(void) {
+  static char option[] = "--help";
+  static char *const arguments[] = {option, NULL};
+  int code = CLI_OK;
+  for (int i = 0; i < SUBJECTS && code == CLI_OK; ++i) {
+    if (i > 0) putchar('\n');
+    code = subjects[i].run(&subjects[i], 1, arguments);
+  }
+  return code;
+}
+
+int command_bench(const cli_command *command, int argc, char *const argv[]) {
+  (void)command;
+  if (argc > 0 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)) return help_all();
+  gp_status status = cli_check_name("bench", argc > 0 ? argv[0] : "nothing", subject_name);
+  if (status != GP_OK) return cli_fail_usage(status);
+  int i = 0;
+  while (strcmp(argv[0], subject_name(i)) != 0) ++i;
+  return subjects[i].run(&subjects[i], argc - 1, argv + 1);
+}
+
+/* ---- What they share ---- */
 
 static int compare_doubles(const void *a, const void *b) {
   const double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
 
-/* Has the kernel forget the peak so far, so that each mode shows its own. Where it cannot, the peak is the process's. */
-static void reset_peak(void) {
-  FILE *file = fopen("/proc/self/clear_refs", "w");
-  if (file == NULL) return;
-  fputs("5", file);
-  fclose(file);
-}
-
-/* Peak of resident memory in MiB, or 0 if the system does not tell. */
-static double peak_mib(void) {
-  char line[256];
-  double kib = 0;
-  FILE *file = fopen("/proc/self/status", "r");
-  while (file != NULL && fgets(line, sizeof line, file) != NULL)
-    if (strncmp(line, "VmHWM:", 6) == 0) kib = strtod(line + 6, NULL);
-  if (file != NULL) fclose(file);
-  return kib / 1024;
-}
-
-static gp_status step(bench *b, nn_mode mode, int64_t number) {
-  gp_status status = GP_OK;
-  GP_TRY(nn_plan_forward(b->plan, b->images, mode == NN_TRAIN ? b->labels : NULL,
-                         &(nn_step_desc){.seed = 1, .step = (uint32_t)number}));
-  if (mode == NN_INFER) return GP_OK;
-  GP_TRY(nn_plan_backward(b->plan));
-  const nn_arenas arenas = nn_net_arenas(b->net);
-  /* Small, so that training on noise stays finite; the work is the same. */
-  sgd_step(&arenas, &(sgd_desc){.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4});
-cleanup:
-  return status;
-}
-
-static void print_measured(const bench *b, nn_mode mode) {
-  const bench_config *config = b->config;
-  const int64_t n = config->steps;
-  qsort(b->seconds, (size_t)n, sizeof *b->seconds, compare_doubles);
-  const double median = 0.5 * (b->seconds[(n - 1) / 2] + b->seconds[n / 2]);
-  const double least = b->seconds[0], most = b->seconds[n - 1];
-  const char *name = mode == NN_TRAIN ? "train" : "inference";
-  if (config->json)
-    printf("{\"arch\": \"%s\", \"pool\": \"%s\", \"batch\": %" PRId64 ", \"image\": %" PRId64
-           ", \"threads\": %d, "
-           "\"mode\": \"%s\", \"images_per_second\": %.2f, \"median_ms\": %.4f, \"min_ms\": %.4f, \"max_ms\": %.4f, "
-           "\"peak_mib\": %.1f}\n",
-           config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name,
-           (double)config->batch / median, 1e3 * median, 1e3 * least, 1e3 * most, peak_mib());
-  else
-    printf("%-10s %-12s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f\n", config->arch,
-           config->pool, config->batch, config->image, (int)gp_max_threads(), name, (double)config->batch / median,
-           1e3 * median, 1e3 * least, 1e3 * most, peak_mib());
-  fflush(stdout);
-}
-
-static gp_status measure(bench *b, nn_mode mode) {
-  gp_status status = GP_OK;
-  reset_peak();
-  GP_TRY(nn_plan_create(&b->plan, b->net, &(nn_plan_desc){.batch = b->config->batch, .mode = mode}));
-  for (int64_t i = 0; i < WARM_UP; ++i) GP_TRY(step(b, mode, i));
-  for (int64_t i = 0; i < b->config->steps; ++i) {
-    const double started = gp_seconds();
-    GP_TRY(step(b, mode, WARM_UP + i));
-    b->seconds[i] = gp_seconds() - started;
-  }
-  print_measured(b, mode);
-cleanup:
-  nn_plan_destroy(&b->plan);
-  return status;
-}
-
-static gp_status fill(bench *b) {
-  gp_status status = GP_OK;
-  const bench_config *config = b->config;
-  const int64_t elements = config->batch * config->channels * config->image * config->image;
-  GP_TRY(GP_ALLOC(&b->images, (size_t)elements));
-  GP_TRY(GP_ALLOC(&b->labels, (size_t)config->batch));
-  GP_TRY(GP_ALLOC(&b->seconds, (size_t)config->steps));
-  for (int64_t i = 0; i < elements; ++i)
-    b->images[i] = 2 * gp_unit_float(gp_philox(1, (uint32_t)i, (uint32_t)(i >> 32), 0, 0).word[0]) - 1;
-  for (int64_t i = 0; i < config->batch; ++i) b->labels[i] = (int32_t)(i % config->classes);
-cleanup:
-  return status;
-}
-
-static gp_status bench_net(const bench_config *config) {
-  gp_status status = GP_OK;
-  bench b = {.config = config};
-  model_info info = {
-      .classes = config->classes, .channels = config->channels, .height = config->image, .width = config->image};
-  snprintf(info.arch, sizeof info.arch, "%s", config->arch);
-  snprintf(info.pool, sizeof info.pool, "%s", config->pool);
-  if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
-  GP_TRY(fill(&b));
-  GP_TRY(model_net_create(&b.net, &info,
-                          &(model_net_desc){.batch = config->batch, .trainable = config->mode != MODE_INFER}));
-  GP_TRY(nn_net_init(b.net, 1));
-  if (!config->json)
-    printf("%-10s %-12s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s\n", "arch", "pool", "batch", "image", "threads",
-           "mode", "images/s", "median ms", "min ms", "max ms", "peak MiB");
-  if (config->mode != MODE_TRAIN) GP_TRY(measure(&b, NN_INFER));
-  if (config->mode != MODE_INFER) GP_TRY(measure(&b, NN_TRAIN));
-cleanup:
-  nn_net_destroy(&b.net);
-  gp_free(b.images);
-  gp_free(b.labels);
-  gp_free(b.seconds);
-  return status;
-}
-
-static gp_status read_arguments(bench_config *config, int argc, char *const argv[]) {
-  gp_status status = GP_OK;
-  GP_TRY(options_init(&table, config));
-  const bool named = argc > 0 && strcmp(argv[0], "net") == 0;
-  GP_TRY(options_parse(&table, config, named ? argc - 1 : argc, named ? argv + 1 : argv, NULL, NULL));
-  if (!named && !config->help)
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "bench: expected what to measure, `bench net`, found %s",
-                   argc > 0 ? argv[0] : "nothing"));
-  GP_TRY(cli_check_names(config->arch, config->pool, ""));
-cleanup:
-  return status;
-}
-
-int command_bench(const cli_command *command, int argc, char *const argv[]) {
-  bench_config config = {0};
-  int code = CLI_OK;
-  gp_status status = read_arguments(&config, argc, argv);
-  if (status != GP_OK) {
-    code = cli_fail_usage(status);
-  } else if (config.help) {
-    cli_print_help(command, &table);
-  } else {
-    status = bench_net(&config);
-    if (status != GP_OK) code = cli_fail(status);
-  }
-  options_clear(&table, &config);
-  return code;
+bench_times bench_summarise(double *values, int64_t count) {
+  qsort(values, (size_t)count, sizeof *values, compare_doubles);
+  return (bench_times){
+      .median = 0.5 * (values[(count - 1) / 2] + values[count / 2]), .min = values[0], .max = values[count - 1]};
 }

@@ -36,7 +36,8 @@ static const cli_command commands[] = {
     {.name = "bench",
      .arguments = "",
      .run = command_bench,
-     .summary = "Measures speed: `gausspool bench net [options]`, training step and inference of a net on random data.",
+     .summary =
+         "Measures speed: `bench net`, training step and inference of a net; `bench pool`, the pooling operator.",
      .notes = NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
