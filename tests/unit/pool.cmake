@@ -1,8 +1,9 @@
-gp_unit_test(NAME test_pool_shape SOURCES test_pool_shape.c pool_case.c LIBRARIES gp_operator)
-gp_unit_test(NAME test_pool_kernels SOURCES test_pool_kernels.c pool_case.c LIBRARIES gp_operator)
-gp_unit_test(NAME test_pool_gradients SOURCES test_pool_gradients.c pool_case.c LIBRARIES gp_operator)
-gp_unit_test(NAME test_pool_draws SOURCES test_pool_draws.c pool_case.c LIBRARIES gp_operator)
-gp_unit_test(NAME test_pool_special SOURCES test_pool_special.c pool_case.c LIBRARIES gp_operator)
+set(case pool_case.c pool_case_buffer.c pool_case_random.c pool_case_run.c)
+gp_unit_test(NAME test_pool_shape SOURCES test_pool_shape.c LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_kernels SOURCES test_pool_kernels.c pool_case_tolerance.c ${case} LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_gradients SOURCES test_pool_gradients.c ${case} LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_draws SOURCES test_pool_draws.c ${case} LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_special SOURCES test_pool_special.c ${case} LIBRARIES gp_operator)
 
 # What the shared library exports begins with gp_.
 add_test(NAME test_exported_symbols

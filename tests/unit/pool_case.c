@@ -1,238 +1,200 @@
 #include "pool_case.h"
 
-#include "base/memory.h"
+#include "pool/kernels.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-enum { GUARD = 128, GUARD_BYTE = 0xA5 };
+const char *const pool_output_names[POOL_OUTPUTS] = {"y",          "grad_x",    "grad_weight", "grad_mu",
+                                                     "grad_sigma", "average_y", "grad_scale",  "grad_shift"};
 
-const char *const pool_output_names[POOL_OUTPUTS] = {"y", "grad_x", "grad_mu", "grad_sigma", "grad_weight"};
+/* ---- Planes -------------------------------------------------------------------------------- */
 
-uint64_t random_word(test_random *random) {
-  uint64_t z = random->state += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
-int64_t random_below(test_random *random, int64_t bound) { return (int64_t)(random_word(random) % (uint64_t)bound); }
-
-double random_unit(test_random *random) { return (double)(random_word(random) >> 11) * 0x1p-53; }
-
-double random_normal(test_random *random) {
-  double radius = sqrt(-2 * log(1 - random_unit(random)));
-  return radius * cos(6.283185307179586 * random_unit(random));
-}
-
-void test_buffer_make(test_buffer *buffer, gp_dtype dtype, size_t elements, test_random *random) {
-  size_t size = gp_dtype_size(dtype), bytes = elements * size;
-  *buffer = (test_buffer){.elements = elements, .bytes = bytes, .dtype = dtype};
-  assert_int_equal(gp_alloc((void **)&buffer->memory, bytes + 2 * GUARD, 1), GP_OK);
-  memset(buffer->memory, GUARD_BYTE, bytes + 2 * GUARD);
-  buffer->data = buffer->memory + GUARD - size * (size_t)random_below(random, 16);
-}
-
-void test_buffer_poison(test_buffer *buffer) { memset(buffer->data, 0xFF, buffer->bytes); }
-
-void test_buffer_free(test_buffer *buffer) {
-  gp_free(buffer->memory);
-  *buffer = (test_buffer){0};
-}
-
-double test_buffer_get(const test_buffer *buffer, int64_t i) { return gp_load(buffer->data, buffer->dtype, i); }
-
-void test_buffer_set(test_buffer *buffer, int64_t i, double value) { gp_store(buffer->data, buffer->dtype, i, value); }
-
-static bool guards_hold(const test_buffer *buffer) {
-  const unsigned char *data = buffer->data, *end = buffer->memory + buffer->bytes + 2 * GUARD;
-  for (const unsigned char *byte = buffer->memory; byte < end; ++byte)
-    if ((byte < data || byte >= data + buffer->bytes) && *byte != GUARD_BYTE) return false;
-  return true;
-}
-
-static int64_t pick_channels(test_random *random, gp_layout layout) {
-  static const int64_t around[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40};
-  if (layout == GP_NHWC && random_below(random, 40) == 0) return 250 + random_below(random, 300);
-  return around[random_below(random, sizeof around / sizeof around[0])];
-}
-
-gp_pool_desc pool_random_desc(test_random *random) {
-  for (;;) {
-    gp_pool_desc desc = {
-        .kind = (gp_pool_kind)random_below(random, 4),
-        .dtype = random_below(random, 8) == 0 ? GP_FLOAT64 : GP_FLOAT32,
-        .layout = (gp_layout)random_below(random, 4),
-        .batch = 1 + random_below(random, 3),
-        .height = 1 + random_below(random, 15),
-        .width = 1 + random_below(random, 15),
-        .ceil_mode = random_below(random, 2),
-        .pad_count = (gp_pad_count)random_below(random, 2),
-        .eps = random_below(random, 4) == 0 ? 0.5 : 0,
-        .param_shape = (gp_param_shape)random_below(random, 5),
-        .stochasticity = (gp_stochasticity)random_below(random, 3),
-        .seed = random_word(random),
-        .call_offset = (uint32_t)random_word(random),
-        .first_sample = random_below(random, 3) == 0 ? random_below(random, INT64_C(1) << 36) : 0,
-        .threads = random_below(random, 20) == 0 ? 2 : 1, /* more: test_thread_counts_agree */
-    };
-    desc.channels = pick_channels(random, desc.layout);
-    for (int axis = 0; axis < 2; ++axis) {
-      desc.kernel[axis] = (int32_t)(1 + random_below(random, 5));
-      desc.stride[axis] = (int32_t)random_below(random, 4);
-      desc.padding[axis] = (int32_t)random_below(random, desc.kernel[axis] / 2 + 1);
-    }
-    if (random_below(random, 3) == 0) desc.kernel[1] = desc.kernel[0];
-    if (gp_pool_output_size(&desc, NULL, NULL) == GP_OK) return desc;
+gp_pool_plane pool_case_plane_in(const pool_case *pool, enum pool_input which, int64_t n, int64_t c) {
+  switch (which) {
+    case POOL_X: return gp_pool_x_plane(&pool->plan, n, c);
+    case POOL_GRAD_Y: return gp_pool_grad_y_plane(&pool->plan, n, c);
+    case POOL_BEFORE: return gp_pool_grad_x_plane(&pool->plan, n, c);
+    default: return gp_pool_map_plane(&pool->plan, n, c);
   }
 }
 
-int64_t pool_index(const pool_case *pool, bool output, int64_t n, int64_t c, int64_t h, int64_t w) {
-  gp_pool_plane plane = output ? gp_pool_output_plane(&pool->plan, n, c) : gp_pool_input_plane(&pool->plan, n, c);
-  return plane.base + h * plane.row + w * plane.pixel;
+gp_pool_plane pool_case_plane_out(const pool_case *pool, enum pool_output which, int64_t n, int64_t c) {
+  switch (which) {
+    case POOL_Y: return gp_pool_y_plane(&pool->plan, n, c);
+    case POOL_GRAD_X: return gp_pool_grad_x_plane(&pool->plan, n, c);
+    default: return gp_pool_map_plane(&pool->plan, n, c);
+  }
 }
 
-/* Normal numbers around `mean`; NaN in padding lanes. Some tensors are made of few values, for ties and constant windows. */
-static void fill_tensor(const pool_case *pool, test_buffer *buffer, bool output, double mean, test_random *random) {
+/* A tensor's place in memory, whatever it is. */
+struct tensor {
+  gp_strides strides;
+  int64_t height, width;
+};
+
+static struct tensor tensor_of_x(const pool_case *pool, gp_strides strides) {
+  return (struct tensor){strides, pool->plan.desc.height, pool->plan.desc.width};
+}
+static struct tensor tensor_of_y(const pool_case *pool, gp_strides strides) {
+  return (struct tensor){strides, pool->plan.out_height, pool->plan.out_width};
+}
+
+/* Elements from the first to past the last, padding lanes included. */
+static size_t extent(const pool_case *pool, struct tensor tensor) {
   const gp_pool_desc *desc = &pool->plan.desc;
-  int64_t height = output ? pool->plan.out_height : desc->height, width = output ? pool->plan.out_width : desc->width;
-  bool coarse = random_below(random, 6) == 0;
-  test_buffer_poison(buffer);
+  int64_t lanes = gp_layout_channels(desc->layout, desc->channels);
+  gp_pool_plane last = gp_pool_plane_at(desc->layout, &tensor.strides, desc->batch - 1, lanes - 1);
+  gp_pool_plane first = gp_pool_plane_at(desc->layout, &tensor.strides, desc->batch - 1, desc->channels - 1);
+  int64_t end = pool_at(last, tensor.height - 1, tensor.width - 1);
+  int64_t other = pool_at(first, tensor.height - 1, tensor.width - 1);
+  return (size_t)(end > other ? end : other) + 1;
+}
+
+static bool has_weight(const pool_case *pool) { return gp_pool_kind_has_weight(pool->plan.kind); }
+
+static bool weight_is_map(const pool_case *pool) {
+  return has_weight(pool) && pool->plan.desc.param_shape == GP_SHAPE_NCHW;
+}
+
+static size_t param_elements(const pool_case *pool, bool has) { return has ? gp_param_elements(&pool->plan) : 0; }
+
+static size_t output_elements(const pool_case *pool, enum pool_output which, unsigned extras) {
+  const gp_pool_desc *desc = &pool->plan.desc;
+  size_t channels = (size_t)desc->channels, planes = (size_t)desc->batch * channels;
+  switch (which) {
+    case POOL_Y: return extent(pool, tensor_of_y(pool, desc->y_stride));
+    case POOL_GRAD_X: return extent(pool, tensor_of_x(pool, desc->grad_x_stride));
+    case POOL_GRAD_WEIGHT: return param_elements(pool, has_weight(pool));
+    case POOL_GRAD_MU: return param_elements(pool, gp_pool_kind_has_mu(pool->plan.kind));
+    case POOL_GRAD_SIGMA: return param_elements(pool, gp_pool_kind_has_sigma(pool->plan.kind));
+    case POOL_AVERAGE_Y: return extras & POOL_AVERAGES ? planes : 0;
+    default: return extras & POOL_SCALED ? channels : 0;
+  }
+}
+
+static size_t input_elements(const pool_case *pool, enum pool_input which, unsigned extras) {
+  const gp_pool_desc *desc = &pool->plan.desc;
+  size_t channels = (size_t)desc->channels, planes = (size_t)desc->batch * channels;
+  switch (which) {
+    case POOL_X: return extent(pool, tensor_of_x(pool, desc->x_stride));
+    case POOL_GRAD_Y: return extent(pool, tensor_of_y(pool, desc->grad_y_stride));
+    case POOL_BEFORE: return extent(pool, tensor_of_x(pool, desc->grad_x_stride));
+    case POOL_WEIGHT: return param_elements(pool, has_weight(pool));
+    case POOL_MU: return param_elements(pool, gp_pool_kind_has_mu(pool->plan.kind));
+    case POOL_SIGMA: return param_elements(pool, gp_pool_kind_has_sigma(pool->plan.kind));
+    case POOL_GRAD_AVERAGE_Y:
+    case POOL_GRAD_AVERAGE_X: return extras & POOL_AVERAGES ? planes : 0;
+    default: return extras & POOL_SCALED ? channels : 0;
+  }
+}
+
+static gp_dtype output_dtype(const pool_case *pool, enum pool_output which) {
+  bool tensor = which <= POOL_GRAD_X || (which == POOL_GRAD_WEIGHT && weight_is_map(pool));
+  return tensor ? pool->plan.desc.dtype : gp_dtype_of_params(pool->plan.desc.dtype);
+}
+
+static gp_dtype input_dtype(const pool_case *pool, enum pool_input which) {
+  bool tensor = which <= POOL_BEFORE || (which == POOL_WEIGHT && weight_is_map(pool));
+  return tensor ? pool->plan.desc.dtype : gp_dtype_of_params(pool->plan.desc.dtype);
+}
+
+/* ---- Filling ------------------------------------------------------------------------------- */
+
+/* How the numbers of a tensor are drawn. */
+struct numbers {
+  double mean, spread;
+  bool coarse;  /* few values: ties and constant windows */
+  bool rounded; /* to a multiple of 1/256 */
+};
+
+static double number(const struct numbers *numbers, test_random *random) {
+  double value = numbers->coarse ? (double)random_below(random, 3) - 1 : random_normal(random);
+  value = numbers->mean + numbers->spread * value;
+  return numbers->rounded ? nearbyint(value * 256) / 256 : value;
+}
+
+static void fill_tensor(pool_case *pool, enum pool_input which, bool of_y, struct numbers numbers,
+                        test_random *random) {
+  const gp_pool_desc *desc = &pool->plan.desc;
+  int64_t height = of_y ? pool->plan.out_height : desc->height, width = of_y ? pool->plan.out_width : desc->width;
+  test_buffer_poison(&pool->in[which]);
   for (int64_t n = 0; n < desc->batch; ++n)
-    for (int64_t c = 0; c < desc->channels; ++c)
+    for (int64_t c = 0; c < desc->channels; ++c) {
+      gp_pool_plane plane = pool_case_plane_in(pool, which, n, c);
       for (int64_t h = 0; h < height; ++h)
-        for (int64_t w = 0; w < width; ++w) {
-          double value = coarse ? (double)random_below(random, 2) : random_normal(random);
-          test_buffer_set(buffer, pool_index(pool, output, n, c, h, w), mean + value);
-        }
+        for (int64_t w = 0; w < width; ++w)
+          test_buffer_set(&pool->in[which], pool_at(plane, h, w), number(&numbers, random));
+    }
 }
 
-static void fill_parameter(test_buffer *buffer, double mean, double spread, test_random *random) {
-  for (size_t i = 0; i < buffer->elements; ++i)
-    test_buffer_set(buffer, (int64_t)i, mean + spread * random_normal(random));
+static void fill_array(pool_case *pool, enum pool_input which, double mean, double spread, test_random *random) {
+  for (size_t i = 0; i < pool->in[which].elements; ++i)
+    test_buffer_set(&pool->in[which], (int64_t)i, mean + spread * random_normal(random));
 }
 
-static size_t output_elements(const pool_case *pool, enum pool_output which) {
-  const gp_pool_desc *desc = &pool->plan.desc;
-  int64_t n = desc->batch, c = desc->channels;
-  if (which == POOL_GRAD_X) return gp_layout_elements(desc->layout, n, c, desc->height, desc->width);
-  if (which == POOL_Y) return gp_layout_elements(desc->layout, n, c, pool->plan.out_height, pool->plan.out_width);
-  bool has =
-      which == POOL_GRAD_WEIGHT ? pool->plan.kind->link == GP_LINK_GIVEN : pool->plan.kind->link == GP_LINK_SOFTPLUS;
-  return has ? gp_param_elements(&pool->plan) : 0;
+/* Powers of two, of either sign, and shifts that leave some channels mostly positive, some mostly not. */
+static void fill_scale(pool_case *pool, test_random *random) {
+  static const double scales[] = {1, 0.5, 2, -1, 0.75, -1.25};
+  for (size_t i = 0; i < pool->in[POOL_SCALE].elements; ++i) {
+    test_buffer_set(&pool->in[POOL_SCALE], (int64_t)i, scales[random_below(random, 6)]);
+    test_buffer_set(&pool->in[POOL_SHIFT], (int64_t)i, nearbyint(random_normal(random) * 64) / 64);
+  }
 }
 
-void pool_case_make(pool_case *pool, const gp_pool_desc *desc, uint64_t seed) {
-  test_random random = {seed};
-  *pool = (pool_case){.seed = seed, .accumulate = random_below(&random, 2)};
-  pool->no_grad_x = random_below(&random, 8) == 0;
-  assert_int_equal(gp_pool_plan_make(&pool->plan, desc), GP_OK);
-  size_t in = output_elements(pool, POOL_GRAD_X), out = output_elements(pool, POOL_Y);
-  size_t params = gp_param_elements(&pool->plan);
-  gp_dtype dtype = desc->dtype;
-  test_buffer_make(&pool->x, dtype, in, &random);
-  test_buffer_make(&pool->before, dtype, in, &random);
-  test_buffer_make(&pool->grad_y, dtype, out, &random);
-  test_buffer_make(&pool->mu, dtype, params, &random);
-  test_buffer_make(&pool->sigma, dtype, params, &random);
-  test_buffer_make(&pool->weight, dtype, params, &random);
-  fill_tensor(pool, &pool->x, false, random_below(&random, 3) == 0 ? 3 : 0, &random);
-  fill_tensor(pool, &pool->before, false, 0, &random);
-  fill_tensor(pool, &pool->grad_y, true, 0, &random);
-  fill_parameter(&pool->mu, 0, 1, &random);
-  fill_parameter(&pool->sigma, 1, 0.3, &random);
-  if (desc->param_shape == GP_SHAPE_NCHW)
-    fill_tensor(pool, &pool->weight, true, 0, &random);
+static void fill(pool_case *pool, unsigned extras, test_random *random) {
+  bool scaled = extras & POOL_SCALED;
+  struct numbers x = {random_one_in(random, 3) ? 3 : 0, 1, random_one_in(random, 6), scaled};
+  fill_tensor(pool, POOL_X, false, x, random);
+  fill_tensor(pool, POOL_GRAD_Y, true, (struct numbers){.spread = 1}, random);
+  fill_tensor(pool, POOL_BEFORE, false, (struct numbers){.spread = 1}, random);
+  if (weight_is_map(pool))
+    fill_tensor(pool, POOL_WEIGHT, true, (struct numbers){.spread = 1}, random);
   else
-    fill_parameter(&pool->weight, 0, 1, &random);
-  for (int i = 0; i < POOL_OUTPUTS; ++i)
-    test_buffer_make(&pool->out[i], dtype, output_elements(pool, (enum pool_output)i), &random);
+    fill_array(pool, POOL_WEIGHT, 0, 1, random);
+  fill_array(pool, POOL_MU, 0, 1, random);
+  fill_array(pool, POOL_SIGMA, 1, 0.3, random);
+  fill_array(pool, POOL_GRAD_AVERAGE_Y, 0, 3, random);
+  fill_array(pool, POOL_GRAD_AVERAGE_X, 0, 3, random);
+  fill_scale(pool, random);
+}
+
+/* ---- Cases --------------------------------------------------------------------------------- */
+
+void pool_case_make(pool_case *pool, const gp_pool_desc *desc, unsigned extras, uint64_t seed) {
+  test_random random = {seed};
+  *pool = (pool_case){.seed = seed, .accumulate = extras & POOL_ADDING, .no_grad_x = extras & POOL_NO_GRAD_X};
+  assert_int_equal(gp_pool_plan_make(&pool->plan, desc), GP_OK);
+  for (int i = 0; i < POOL_INPUTS; ++i) {
+    enum pool_input which = (enum pool_input)i;
+    test_buffer_make(&pool->in[i], input_dtype(pool, which), input_elements(pool, which, extras), &random);
+  }
+  for (int i = 0; i < POOL_OUTPUTS; ++i) {
+    enum pool_output which = (enum pool_output)i;
+    test_buffer_make(&pool->out[i], output_dtype(pool, which), output_elements(pool, which, extras), &random);
+  }
+  fill(pool, extras, &random);
+}
+
+void pool_outputs_free(test_buffer outputs[POOL_OUTPUTS]) {
+  for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_free(&outputs[i]);
 }
 
 void pool_case_free(pool_case *pool) {
-  test_buffer *inputs[] = {&pool->x, &pool->before, &pool->grad_y, &pool->mu, &pool->sigma, &pool->weight};
-  for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; ++i) test_buffer_free(inputs[i]);
-  for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_free(&pool->out[i]);
+  for (int i = 0; i < POOL_INPUTS; ++i) test_buffer_free(&pool->in[i]);
+  pool_outputs_free(pool->out);
 }
 
-void pool_case_print(const pool_case *pool) {
-  const gp_pool_desc *d = &pool->plan.desc;
-  static const char *const layouts[] = {"NCHW", "NHWC", "nChw8c", "nChw16c"};
-  print_error(
-      "case seed %llu: %s %s %s %lldx%lldx%lldx%lld kernel %dx%d stride %dx%d padding %dx%d ceil %d exclude %d "
-      "eps %g params %d stochasticity %d accumulate %d threads %d\n",
-      (unsigned long long)pool->seed, pool->plan.kind->name, d->dtype == GP_FLOAT64 ? "float64" : "float32",
-      layouts[d->layout], (long long)d->batch, (long long)d->channels, (long long)d->height, (long long)d->width,
-      d->kernel[0], d->kernel[1], d->stride[0], d->stride[1], d->padding[0], d->padding[1], d->ceil_mode,
-      (int)d->pad_count, d->eps, (int)d->param_shape, (int)d->stochasticity, pool->accumulate, d->threads);
-}
-
-static void check(const pool_case *pool, bool holds, const char *what) {
-  if (holds) return;
-  pool_case_print(pool);
-  fail_msg("%s", what);
-}
-
-static bool padding_lanes_zero(const pool_case *pool, const test_buffer *buffer, bool output) {
-  const gp_pool_desc *desc = &pool->plan.desc;
-  int64_t height = output ? pool->plan.out_height : desc->height, width = output ? pool->plan.out_width : desc->width;
-  for (int64_t n = 0; n < desc->batch; ++n)
-    for (int64_t c = desc->channels; c < gp_layout_channels(desc->layout, desc->channels); ++c)
-      for (int64_t h = 0; h < height; ++h)
-        for (int64_t w = 0; w < width; ++w)
-          if (test_buffer_get(buffer, pool_index(pool, output, n, c, h, w)) != 0) return false;
-  return true;
-}
-
-static void check_outputs(const pool_case *pool) {
-  for (int i = 0; i < POOL_OUTPUTS; ++i) check(pool, guards_hold(&pool->out[i]), "bytes around an output were written");
-  check(pool, padding_lanes_zero(pool, &pool->out[POOL_Y], true), "padding lanes of y are not zero");
-  check(pool, padding_lanes_zero(pool, &pool->out[POOL_GRAD_X], false), "padding lanes of grad_x are not zero");
-  if (pool->plan.desc.param_shape == GP_SHAPE_NCHW && pool->out[POOL_GRAD_WEIGHT].elements > 0)
-    check(pool, padding_lanes_zero(pool, &pool->out[POOL_GRAD_WEIGHT], true),
-          "padding lanes of grad_weight are not zero");
-}
-
-static void *data_or_null(const test_buffer *buffer) { return buffer->elements > 0 ? buffer->data : NULL; }
-
-void pool_case_run(pool_case *pool, gp_isa isa) {
-  gp_isa_set(isa);
-  const gp_pool_desc *desc = &pool->plan.desc;
-  for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_poison(&pool->out[i]);
-  if (pool->accumulate) memcpy(pool->out[POOL_GRAD_X].data, pool->before.data, pool->before.bytes);
-  gp_pool_forward_args forward = {pool->x.data, pool->mu.data, pool->sigma.data, pool->weight.data,
-                                  pool->out[POOL_Y].data};
-  check(pool, gp_pool_forward(desc, &forward) == GP_OK, gp_last_error());
+void pool_case_exact(pool_case *exact, const pool_case *pool) {
   test_random random = {pool->seed};
-  size_t bytes = 0;
-  check(pool, gp_pool_backward_workspace(desc, &bytes) == GP_OK, gp_last_error());
-  test_buffer workspace;
-  test_buffer_make(&workspace, GP_FLOAT32, bytes / sizeof(float), &random);
-  workspace.data = workspace.memory + GUARD; /* aligned to 64 */
-  test_buffer_poison(&workspace);
-  gp_pool_backward_args backward = {
-      .x = pool->x.data,
-      .mu = pool->mu.data,
-      .sigma = pool->sigma.data,
-      .weight = pool->weight.data,
-      .grad_y = pool->grad_y.data,
-      .grad_x = pool->no_grad_x ? NULL : pool->out[POOL_GRAD_X].data,
-      .grad_mu = data_or_null(&pool->out[POOL_GRAD_MU]),
-      .grad_sigma = data_or_null(&pool->out[POOL_GRAD_SIGMA]),
-      .grad_weight = data_or_null(&pool->out[POOL_GRAD_WEIGHT]),
-      .accumulate = pool->accumulate,
-      .workspace = bytes > 0 ? workspace.data : NULL,
-  };
-  check(pool, gp_pool_backward(desc, &backward) == GP_OK, gp_last_error());
-  check(pool, guards_hold(&workspace), "bytes around the workspace were written");
-  test_buffer_free(&workspace);
-  if (pool->no_grad_x) memset(pool->out[POOL_GRAD_X].data, 0, pool->out[POOL_GRAD_X].bytes);
-  check_outputs(pool);
+  *exact = *pool;
+  exact->plan.desc.dtype = GP_FLOAT64;
+  for (int i = 0; i < POOL_INPUTS; ++i) test_buffer_convert(&exact->in[i], &pool->in[i], GP_FLOAT64, &random);
+  for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_make(&exact->out[i], GP_FLOAT64, pool->out[i].elements, &random);
 }
 
 void pool_case_take(pool_case *pool, test_buffer taken[POOL_OUTPUTS]) {
@@ -241,4 +203,37 @@ void pool_case_take(pool_case *pool, test_buffer taken[POOL_OUTPUTS]) {
     taken[i] = pool->out[i];
     test_buffer_make(&pool->out[i], taken[i].dtype, taken[i].elements, &random);
   }
+}
+
+/* ---- Messages ------------------------------------------------------------------------------ */
+
+static void print_strides(const char *name, gp_strides s) {
+  print_error(" %s %lld,%lld,%lld,%lld", name, (long long)s.n, (long long)s.c, (long long)s.h, (long long)s.w);
+}
+
+void pool_case_print(const pool_case *pool) {
+  const gp_pool_desc *d = &pool->plan.desc;
+  static const char *const layouts[] = {"NCHW", "NHWC", "nChw8c", "nChw16c"};
+  static const char *const dtypes[] = {"float32", "float64", "bfloat16", "float16"};
+  print_error(
+      "case seed %llu on %s: %s %s %s %lldx%lldx%lldx%lld kernel %dx%d stride %dx%d padding %dx%d adaptive %dx%d "
+      "ceil %d exclude %d eps %g norm %g params %d stochasticity %d accumulate %d grad_x %d scale %d averages %d "
+      "threads %d\n",
+      (unsigned long long)pool->seed, gp_pool_kernels_for(&pool->plan)->name, pool->plan.kind->name, dtypes[d->dtype],
+      layouts[d->layout], (long long)d->batch, (long long)d->channels, (long long)d->height, (long long)d->width,
+      d->kernel[0], d->kernel[1], d->stride[0], d->stride[1], d->padding[0], d->padding[1], d->adaptive[0],
+      d->adaptive[1], d->ceil_mode, (int)d->pad_count, d->eps, d->norm, (int)d->param_shape, (int)d->stochasticity,
+      pool->accumulate, !pool->no_grad_x, pool->in[POOL_SCALE].elements > 0, pool->out[POOL_AVERAGE_Y].elements > 0,
+      d->threads);
+  print_strides("x", d->x_stride);
+  print_strides("y", d->y_stride);
+  print_strides("grad_x", d->grad_x_stride);
+  print_strides("grad_y", d->grad_y_stride);
+  print_error("\n");
+}
+
+void pool_case_check(const pool_case *pool, bool holds, const char *what) {
+  if (holds) return;
+  pool_case_print(pool);
+  fail_msg("%s", what);
 }
