@@ -10,12 +10,13 @@ PYTHON    ?= $(firstword $(wildcard /usr/bin/python3) python3)
 GAUSSPOOL := build/release/src/cli/gausspool
 DATASET   := fashion-mnist
 
-.PHONY: help run check build bench install clean fuzz format
+.PHONY: help run check build bench docs install clean fuzz format
 help:
 	@echo 'make run      train a small net on Fashion-MNIST, test it, label ten pictures; results in $(OUT)/'
 	@echo 'make check    every test; ends with a count of what passed, failed and was skipped'
 	@echo 'make build    the program and the library, optimised, in build/release/'
 	@echo 'make bench    the speed of a training step beside PyTorch'
+	@echo 'make docs     the library'\''s reference, build/docs/html/index.html'
 	@echo 'make install  to PREFIX (now $(PREFIX)), under DESTDIR if given'
 	@echo 'make fuzz     the readers of files under libFuzzer, FUZZ_SECONDS each (now $(FUZZ_SECONDS))'
 	@echo 'make format   clang-format over the sources'
@@ -39,6 +40,11 @@ check:
 bench: build
 	scripts/setup bench
 	$(PYTHON) bench/run
+
+docs:
+	scripts/setup docs
+	mkdir -p build
+	doxygen docs/Doxyfile
 
 install: build
 	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
