@@ -7,10 +7,12 @@ static const struct {
   const gp_pool_kernels *kernels;
 } implementations[] = {
 #if defined(GP_POOL_X86)
-    {GP_ISA_AVX512, &gp_pool_cpu_avx512},
-    {GP_ISA_AVX2, &gp_pool_cpu_avx2},
+    {GP_ISA_AVX512, &gp_pool_cpu_avx512_float32},     {GP_ISA_AVX512, &gp_pool_cpu_avx512_bfloat16},
+    {GP_ISA_AVX512, &gp_pool_cpu_avx512_float16},     {GP_ISA_AVX2, &gp_pool_cpu_avx2_float32},
+    {GP_ISA_AVX2, &gp_pool_cpu_avx2_bfloat16},        {GP_ISA_AVX2, &gp_pool_cpu_avx2_float16},
 #endif
-    {GP_ISA_BASELINE, &gp_pool_cpu_baseline},
+    {GP_ISA_BASELINE, &gp_pool_cpu_baseline_float32}, {GP_ISA_BASELINE, &gp_pool_cpu_baseline_bfloat16},
+    {GP_ISA_BASELINE, &gp_pool_cpu_baseline_float16},
     {GP_ISA_REFERENCE, &gp_pool_reference},
 };
 

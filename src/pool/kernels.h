@@ -19,8 +19,14 @@ typedef struct gp_pool_kernels {
 /* Every layout and dtype, in double precision (reference.c). */
 extern const gp_pool_kernels gp_pool_reference;
 
-/* float32 in NHWC and the blocked layouts (cpu/kernels.c); the last two are built for x86-64 only. */
-extern const gp_pool_kernels gp_pool_cpu_baseline, gp_pool_cpu_avx2, gp_pool_cpu_avx512;
+/* The fast kernels (cpu/kernels.c), one record for each instruction set and dtype. */
+#define GP_KERNELS_OF(isa)                                                              \
+  extern const gp_pool_kernels gp_pool_cpu_##isa##_float32, gp_pool_cpu_##isa##_bfloat16, \
+      gp_pool_cpu_##isa##_float16;
+GP_KERNELS_OF(baseline)
+GP_KERNELS_OF(avx2)   /* built for x86-64 only */
+GP_KERNELS_OF(avx512) /* as avx2 */
+#undef GP_KERNELS_OF
 
 /* The best implementation that the machine and GAUSSPOOL_ISA allow and that takes the plan. Never NULL. */
 const gp_pool_kernels *gp_pool_kernels_for(const gp_pool_plan *plan);

@@ -1,4 +1,4 @@
-/* Softplus and its derivative in float, for loops that the compiler vectorises. As base/normal.h: only operations that
+/* Exponential, softplus and its derivative, and powers in float, for loops that the compiler vectorises. As base/normal.h: only operations that
  * every instruction set rounds alike, and minimax polynomials. Accuracy (tests/unit/test_pool_elementary.c): within 4
  * units in the last place where the result is a normal number. NaN stays NaN. */
 #ifndef GP_POOL_CPU_ELEMENTARY_H
@@ -43,6 +43,13 @@ static inline void gp_softplus(float a, float *value, float *slope) {
   float tail = z * square * p + 2.0f * z;
   *value = (a > 0.0f ? a : 0.0f) + tail;
   *slope = (a < 0.0f ? t : 1.0f) / (1.0f + t);
+}
+
+/* x^power for 0 ≤ x ≤ 1 and power ≥ 0; x below the smallest normal number counts as that. */
+static inline float gp_power_of_fraction(float x, float power) {
+  float normal = x < 0x1p-126f ? 0x1p-126f : x;
+  /* gp_log gives nonsense for a NaN, which x - x brings back. */
+  return gp_exp_negative(power * gp_log(normal)) + (x - x);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* The weights W of a run of channels: one for each channel, or drawn for four output columns at a time. */
+/* The weights W of a run of planes: one for each plane, or drawn for each output element. */
 #ifndef GP_POOL_CPU_RUN_H
 #define GP_POOL_CPU_RUN_H
 
@@ -10,24 +10,25 @@
 
 /* Where the weight of an output element is found. */
 typedef enum gp_source {
-  GP_SOURCE_NONE,    /* the body has no weight */
-  GP_SOURCE_CHANNEL, /* gp_run.weight */
-  GP_SOURCE_DRAWN,   /* gp_columns, made anew every four columns */
-  GP_SOURCE_MAP,     /* an array in y's layout */
+  GP_SOURCE_NONE,  /* there is no weight, or the window makes its own */
+  GP_SOURCE_PLANE, /* gp_run.weight */
+  GP_SOURCE_DRAWN, /* gp_columns, made for a few columns at a time */
+  GP_SOURCE_MAP,   /* an array in y's layout, copied into gp_columns */
 } gp_source;
 
+/* Arrays of a value for each lane; those beyond the last plane hold zeros. */
 typedef struct gp_run {
   gp_source source;
-  int lanes;                                   /* channels that exist, rounded up to whole vectors */
-  float mu[GP_RUN_MAX], sigma[GP_RUN_MAX];     /* zeros in the lanes beyond the channels */
-  uint32_t low[GP_RUN_MAX], high[GP_RUN_MAX];  /* gp_draw_plane of each channel */
+  int lanes; /* planes, rounded up to GP_STAGED_LANES */
+  float mu[GP_RUN_MAX], sigma[GP_RUN_MAX];
+  uint32_t low[GP_RUN_MAX], high[GP_RUN_MAX];  /* gp_draw_plane */
   float weight[GP_RUN_MAX], slope[GP_RUN_MAX]; /* W and dW/da */
   float draw[GP_RUN_MAX];                      /* da/dsigma */
 } gp_run;
 
-/* As weight, slope and draw of gp_run, for columns 4·group … 4·group + 3 of a row: [column][lane]. */
+/* As weight, slope and draw of gp_run, and dW, for some columns: [column][lane]. */
 typedef struct gp_columns {
-  float weight[4][GP_RUN_MAX], slope[4][GP_RUN_MAX], draw[4][GP_RUN_MAX];
+  float weight[GP_COLUMN_FLOATS], slope[GP_COLUMN_FLOATS], draw[GP_COLUMN_FLOATS], grad[GP_COLUMN_FLOATS];
 } gp_columns;
 
 /* Every second lane of the four words of a Philox state, in the low halves of 64-bit lanes; the high halves are not
@@ -58,89 +59,122 @@ static inline void gp_philox_lanes(uint64_t key, vu c0, vu c1, uint32_t group, u
   words[3] = vu_interleave(even.c3, odd.c3);
 }
 
-/* gp_draw4 of GP_LANES channels: [column][lane]. */
-static inline void gp_draw4_lanes(const gp_pool_desc *desc, const uint32_t *low, const uint32_t *high, int64_t row,
-                                  int64_t group, float draws[4][GP_LANES]) {
+/* gp_draw4 of GP_LANES planes: [column][lane]. */
+GP_INLINE void gp_draw4_lanes(const gp_pool_plan *plan, const uint32_t *low, const uint32_t *high, int64_t row,
+                              int64_t group, float draws[4][GP_LANES]) {
   vu c0, c1;
   memcpy(&c0, low, sizeof c0);
   memcpy(&c1, high, sizeof c1);
   vu blocks[4];
-  gp_philox_lanes(desc->seed, c0, c1 ^ (uint32_t)row, (uint32_t)group, desc->call_offset, blocks);
+  gp_philox_lanes(plan->desc.seed, c0, c1 ^ (uint32_t)row, (uint32_t)group, plan->desc.call_offset, blocks);
   uint32_t words[4][GP_LANES];
   memcpy(words, blocks, sizeof words);
+  if (plan->kind->draws == GP_DRAWS_UNIFORM) {
+    for (int column = 0; column < 4; ++column)
+      for (int i = 0; i < GP_LANES; ++i) draws[column][i] = (float)(int32_t)(words[column][i] >> 8) * 0x1p-24f;
+    return;
+  }
   for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[0][i], words[1][i], &draws[0][i], &draws[1][i]);
   for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[2][i], words[3][i], &draws[2][i], &draws[3][i]);
 }
 
-/* W and dW/da of GP_LANES channels. On local arrays, which nothing aliases: the compiler vectorises the loop. */
-GP_INLINE void gp_weight_lanes(const float *mu, const float *sigma, const float draws[GP_LANES], float *weight,
-                               float *slope) {
-  float a[GP_LANES], values[GP_LANES], slopes[GP_LANES];
+/* W and dW/da of GP_LANES planes from their draws. On local arrays, which nothing aliases: the compiler vectorises the
+ * loop. */
+GP_INLINE void gp_weight_lanes(gp_pool_link link, const float *mu, const float *sigma, const float draws[GP_LANES],
+                               float *weight, float *slope) {
   vf argument = vf_load(mu, GP_LANES) + vf_load(sigma, GP_LANES) * vf_load(draws, GP_LANES);
+  float a[GP_LANES], values[GP_LANES], slopes[GP_LANES];
   vf_store(a, argument, GP_LANES);
-  for (int i = 0; i < GP_LANES; ++i) gp_softplus(a[i], &values[i], &slopes[i]);
+  if (link == GP_LINK_SOFTPLUS) {
+    for (int i = 0; i < GP_LANES; ++i) gp_softplus(a[i], &values[i], &slopes[i]);
+  } else if (link == GP_LINK_ABSOLUTE) {
+    for (int i = 0; i < GP_LANES; ++i) values[i] = fabsf(a[i]);
+    for (int i = 0; i < GP_LANES; ++i) slopes[i] = a[i] > 0.0f ? 1.0f : a[i] < 0.0f ? -1.0f : 0.0f;
+  } else {
+    for (int i = 0; i < GP_LANES; ++i) values[i] = a[i];
+    for (int i = 0; i < GP_LANES; ++i) slopes[i] = 1.0f;
+  }
   memcpy(weight, values, sizeof values);
   if (slope != NULL) memcpy(slope, slopes, sizeof slopes);
 }
 
-/* Draws and weights of four columns of a row, for all the lanes of the run; slope and draw only if `derivatives`. */
-GP_INLINE void gp_columns_draw(const gp_pool_desc *desc, const gp_run *run, int64_t row, int64_t group,
-                               bool derivatives, gp_columns *out) {
+/* Draws and weights of columns 4·group … 4·group + 3 of a row, [column][lane] at `out`; slope and draw only if
+ * `derivatives`. Uniform draws are weights themselves. */
+GP_INLINE void gp_draw_columns(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t group,
+                               bool derivatives, gp_columns *columns, int64_t out) {
   for (int first = 0; first < run->lanes; first += GP_LANES) {
     float draws[4][GP_LANES];
-    gp_draw4_lanes(desc, run->low + first, run->high + first, row, group, draws);
+    gp_draw4_lanes(plan, run->low + first, run->high + first, row, group, draws);
     for (int column = 0; column < 4; ++column) {
-      if (derivatives) memcpy(out->draw[column] + first, draws[column], sizeof draws[column]);
-      gp_weight_lanes(run->mu + first, run->sigma + first, draws[column], out->weight[column] + first,
-                      derivatives ? out->slope[column] + first : NULL);
+      int64_t at = out + column * run->lanes + first;
+      if (plan->kind->draws == GP_DRAWS_UNIFORM) {
+        memcpy(columns->weight + at, draws[column], sizeof draws[column]);
+        continue;
+      }
+      if (derivatives) memcpy(columns->draw + at, draws[column], sizeof draws[column]);
+      gp_weight_lanes(plan->kind->link, run->mu + first, run->sigma + first, draws[column], columns->weight + at,
+                      derivatives ? columns->slope + at : NULL);
     }
   }
 }
 
-/* One draw for each channel, or none. */
-static void gp_run_weights(const gp_pool_desc *desc, gp_run *run) {
+/* A weight for each plane: from one draw, or none. */
+static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
+  bool stochastic = plan->desc.stochasticity == GP_STOCHASTIC_CN;
+  gp_pool_link link = plan->kind->link;
+  /* At inference the half-Gaussian's W is sigma·E|e|. */
+  bool expected = link == GP_LINK_ABSOLUTE && !stochastic;
+  if (expected) link = GP_LINK_IDENTITY;
   for (int first = 0; first < run->lanes; first += GP_LANES) {
     float draws[4][GP_LANES] = {{0}};
-    if (desc->stochasticity == GP_STOCHASTIC_CN) gp_draw4_lanes(desc, run->low + first, run->high + first, 0, 0, draws);
+    for (int i = 0; i < GP_LANES && expected; ++i) draws[0][i] = 0x1.988454p-1f; /* sqrt(2/π) */
+    if (stochastic) gp_draw4_lanes(plan, run->low + first, run->high + first, 0, 0, draws);
+    if (plan->kind->draws == GP_DRAWS_UNIFORM) {
+      memcpy(run->weight + first, draws[0], sizeof draws[0]);
+      continue;
+    }
     memcpy(run->draw + first, draws[0], sizeof draws[0]);
-    gp_weight_lanes(run->mu + first, run->sigma + first, draws[0], run->weight + first, run->slope + first);
+    gp_weight_lanes(link, run->mu + first, run->sigma + first, draws[0], run->weight + first, run->slope + first);
   }
 }
 
-static void gp_run_counters(const gp_pool_desc *desc, const gp_tile *tile, gp_run *run) {
-  for (int i = 0; i < run->lanes; ++i) {
-    gp_draw_plane plane = gp_draw_plane_at(desc, tile->n, tile->c + i);
-    run->low[i] = plane.low;
-    run->high[i] = plane.high;
-  }
+/* The plane of a lane: its place in parameters. */
+GP_INLINE int64_t gp_run_param(const gp_pool_plan *plan, int64_t plane) {
+  return gp_param_index(plan, plane / plan->desc.channels, plane % plan->desc.channels);
 }
 
-/* Fills `run` for a tile. */
+/* Fills `run` for a tile. The arguments are those of the call; a map is not read here. */
 static void gp_run_make(const gp_pool_plan *plan, const gp_tile *tile, const float *mu, const float *sigma,
                         const float *weight, gp_run *run) {
   const gp_pool_desc *desc = &plan->desc;
+  const gp_pool_kind_info *kind = plan->kind;
+  bool given = kind->link == GP_LINK_GIVEN, one = kind->link == GP_LINK_ONE;
+  run->lanes = (tile->real + GP_STAGED_LANES - 1) / GP_STAGED_LANES * GP_STAGED_LANES;
   run->source = GP_SOURCE_NONE;
-  run->lanes = (tile->real + GP_LANES - 1) / GP_LANES * GP_LANES;
-  if (plan->kind->link == GP_LINK_NONE) return;
-  if (plan->kind->link == GP_LINK_GIVEN) {
-    run->source = desc->param_shape == GP_SHAPE_NCHW ? GP_SOURCE_MAP : GP_SOURCE_CHANNEL;
-    for (int i = 0; i < run->lanes; ++i) {
-      bool have = i < tile->real && run->source == GP_SOURCE_CHANNEL;
-      run->weight[i] = have ? weight[gp_param_index(plan, tile->n, tile->c + i)] : 0.0f;
-      run->slope[i] = 1.0f;
-      run->draw[i] = 0.0f;
-    }
+  memset(run->mu, 0, (size_t)run->lanes * sizeof(float));
+  memset(run->sigma, 0, (size_t)run->lanes * sizeof(float));
+  memset(run->weight, 0, (size_t)run->lanes * sizeof(float));
+  if (given || one) {
+    run->source = given && desc->param_shape == GP_SHAPE_NCHW ? GP_SOURCE_MAP : GP_SOURCE_PLANE;
+    for (int i = 0; i < tile->real && run->source == GP_SOURCE_PLANE; ++i)
+      run->weight[i] = given ? weight[gp_run_param(plan, tile->plane + i)] : 1.0f;
+    for (int i = 0; i < run->lanes; ++i) run->slope[i] = 1.0f, run->draw[i] = 0.0f;
     return;
   }
   bool stochastic = desc->stochasticity != GP_STOCHASTIC_NONE;
-  for (int i = 0; i < run->lanes; ++i) {
-    int64_t at = i < tile->real ? gp_param_index(plan, tile->n, tile->c + i) : 0;
-    run->mu[i] = i < tile->real ? mu[at] : 0.0f;
-    run->sigma[i] = i < tile->real && stochastic ? sigma[at] : 0.0f;
+  if (kind->draws == GP_DRAWS_NOTHING || (kind->draws == GP_DRAWS_UNIFORM && !stochastic)) return;
+  for (int i = 0; i < tile->real; ++i) {
+    int64_t at = gp_run_param(plan, tile->plane + i);
+    if (gp_pool_kind_has_mu(kind)) run->mu[i] = mu[at];
+    if (gp_pool_kind_has_sigma(kind) && (stochastic || kind->link == GP_LINK_ABSOLUTE)) run->sigma[i] = sigma[at];
   }
-  if (stochastic) gp_run_counters(desc, tile, run);
-  run->source = desc->stochasticity == GP_STOCHASTIC_HWCN ? GP_SOURCE_DRAWN : GP_SOURCE_CHANNEL;
-  if (run->source == GP_SOURCE_CHANNEL) gp_run_weights(desc, run);
+  for (int i = 0; i < run->lanes && stochastic; ++i) {
+    gp_draw_plane counter = gp_draw_plane_at(desc, 0, tile->plane + i);
+    run->low[i] = counter.low;
+    run->high[i] = counter.high;
+  }
+  run->source = desc->stochasticity == GP_STOCHASTIC_HWCN ? GP_SOURCE_DRAWN : GP_SOURCE_PLANE;
+  if (run->source == GP_SOURCE_PLANE) gp_run_weights(plan, run);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* Vectors of GP_LANES floats, as wide as the instruction set this file is compiled for. Arithmetic is the compiler's
- * vector extension (+ - * / and comparisons, which give masks of all ones); here is what that lacks. */
+ * vector extension (+ - * / and comparisons, which give masks of all ones); here is what that lacks, and loads and stores
+ * of floats. Tensors of other types: storage.h. */
 #ifndef GP_POOL_CPU_SIMD_H
 #define GP_POOL_CPU_SIMD_H
 
@@ -9,16 +10,21 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #if defined(__AVX512F__)
 enum { GP_LANES = 16 };
+#define GP_LANES_LOG    4
 #define GP_VECTOR_BYTES 64
 #elif defined(__AVX2__)
 enum { GP_LANES = 8 };
+#define GP_LANES_LOG    3
 #define GP_VECTOR_BYTES 32
 #else
 enum { GP_LANES = 4 };
+#define GP_LANES_LOG    2
 #define GP_VECTOR_BYTES 16
 #endif
 
@@ -34,7 +40,37 @@ typedef float vf_memory __attribute__((vector_size(GP_VECTOR_BYTES), aligned(siz
 /* x - 0 rather than 0 + x keeps the sign of -0. */
 GP_INLINE vf vf_set(float value) { return value - (vf){0}; }
 
-GP_INLINE vf vf_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+GP_INLINE vf vf_select(vi mask, vf yes, vf no) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)mask), (__m512)no, (__m512)yes);
+#elif defined(__AVX2__)
+  return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
+#else
+  return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+#endif
+}
+
+/* The larger; b where one of them is NaN. */
+GP_INLINE vf vf_larger(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return vf_select(a > b, a, b);
+#endif
+}
+
+GP_INLINE vf vf_absolute(vf a) { return (vf)((vi)a & 0x7FFFFFFF); }
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* Mask of the first `count` lanes. */
+GP_INLINE __m256i vi_first(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
 
 /* The first `count` lanes from memory, zeros in the others. count is GP_LANES in all but a run's last vector, and a
  * constant there once inlined. */
@@ -42,6 +78,8 @@ GP_INLINE vf vf_load(const float *from, int count) {
   if (count == GP_LANES) return *(const vf_memory *)from;
 #if defined(__AVX512F__)
   return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#elif defined(__AVX2__)
+  return (vf)_mm256_maskload_ps(from, vi_first(count));
 #else
   vf value = {0};
   for (int i = 0; i < count; ++i) value[i] = from[i];
@@ -57,6 +95,8 @@ GP_INLINE void vf_store(float *to, vf value, int count) {
   }
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(to, vi_first(count), (__m256)value);
 #else
   for (int i = 0; i < count; ++i) to[i] = value[i];
 #endif
@@ -69,6 +109,8 @@ GP_INLINE vf vf_sqrt(vf value) {
   return (vf)_mm256_sqrt_ps((__m256)value);
 #elif defined(__SSE2__)
   return (vf)_mm_sqrt_ps((__m128)value);
+#elif defined(__aarch64__)
+  return (vf)vsqrtq_f32((float32x4_t)value);
 #else
   for (int i = 0; i < GP_LANES; ++i) value[i] = __builtin_sqrtf(value[i]);
   return value;
@@ -83,6 +125,8 @@ GP_INLINE bool vi_any(vi mask) {
   return _mm256_movemask_ps((__m256)mask) != 0;
 #elif defined(__SSE2__)
   return _mm_movemask_ps((__m128)mask) != 0;
+#elif defined(__aarch64__)
+  return vmaxvq_u32((uint32x4_t)mask) != 0;
 #else
   int32_t any = 0;
   for (int i = 0; i < GP_LANES; ++i) any |= mask[i];
@@ -100,6 +144,25 @@ GP_INLINE vu64 vu_multiply_even(vu a, uint32_t constant) {
   return (vu64)_mm_mul_epu32((__m128i)a, _mm_set1_epi32((int)constant));
 #else
   return ((vu64)a & 0xFFFFFFFFu) * constant;
+#endif
+}
+
+/* Stores past the caches, for outputs too large to stay there; `to` is aligned to the vector. What was stored so is seen by
+ * other threads after gp_stream_end(). */
+GP_INLINE void vf_stream(float *to, vf value) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(to, (__m512)value);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(to, (__m256)value);
+#elif defined(__SSE2__)
+  _mm_stream_ps(to, (__m128)value);
+#else
+  *(vf_memory *)to = value;
+#endif
+}
+GP_INLINE void gp_stream_end(void) {
+#if defined(__SSE2__)
+  _mm_sfence();
 #endif
 }
 

@@ -1,61 +1,162 @@
 #include "pool/cpu/tiles.h"
 
-/* Input floats of a tile: what leaves the second-level cache room for the output beside it. */
-enum { TILE_FLOATS = 1 << 16 };
+/* Input elements of a band that is not staged: what leaves the second-level cache room for the output beside it. */
+enum { BAND_ELEMENTS = 1 << 16 };
 /* Tasks wanted at least, so that many threads have work; but none smaller than what pays for making its weights. */
-enum { TASKS_WANTED = 64, TILE_FLOATS_LEAST = 1 << 13 };
-/* Rows of a band at least, where windows overlap and each band computes its neighbour's last windows again. */
-enum { OVERLAPPING_ROWS = 6 };
+enum { TASKS_WANTED = 64, BAND_ELEMENTS_LEAST = 1 << 13 };
+/* Staged floats of a block wanted at most: the nearest caches. */
+enum { BLOCK_FLOATS = 1 << 14 };
+/* Lanes of an NHWC run where blocks are staged, or weights are made for each column. */
+enum { STAGED_RUN = 64, DRAWN_RUN = 128 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-gp_tiles gp_tiles_make(const gp_pool_plan *plan) {
+static int64_t output_size(const gp_pool_plan *plan, int axis) { return axis == 0 ? plan->out_height : plan->out_width; }
+static int64_t input_size(const gp_pool_plan *plan, int axis) { return axis == 0 ? plan->desc.height : plan->desc.width; }
+
+/* Input elements along an axis that `outputs` neighbouring windows, those that reach into them, and the gaps between
+ * windows take, at most. */
+static int64_t input_extent(const gp_pool_plan *plan, int axis, int64_t outputs) {
+  int64_t size = input_size(plan, axis), kernel = plan->desc.kernel[axis], stride = plan->desc.stride[axis];
+  if (plan->desc.adaptive[axis] > 0) {
+    kernel = size / plan->desc.adaptive[axis] + 2;
+    stride = divide_up(size, plan->desc.adaptive[axis]);
+  }
+  int64_t overlap = most(kernel - stride, 0);
+  /* What is left after the last window is less than a stride. */
+  return least(size, outputs * stride + 2 * overlap + most(stride - 1, 0) + kernel);
+}
+
+/* Windows that reach into the input of `outputs` neighbouring ones, at most. */
+static int64_t windows_over(const gp_pool_plan *plan, int axis, int64_t outputs) {
+  int64_t all = output_size(plan, axis), halo = plan->desc.kernel[axis] - 1;
+  if (plan->desc.adaptive[axis] > 0) halo = divide_up(all, input_size(plan, axis)) + 1;
+  return least(all, outputs + halo);
+}
+
+/* ---- Runs ---------------------------------------------------------------------------------- */
+
+static int64_t run_lanes_of(const gp_pool_plan *plan, gp_staging staging) {
   const gp_pool_desc *desc = &plan->desc;
+  if (desc->layout == GP_NCHW) return GP_STAGED_LANES;
   int64_t block = gp_layout_block(desc->layout);
-  gp_tiles tiles = {.run_lanes = block > 0 ? block : least(desc->channels, GP_RUN_MAX)};
-  tiles.runs = divide_up(desc->channels, tiles.run_lanes);
-  int64_t planes = desc->batch * tiles.runs;
-  int64_t row_floats = desc->stride[0] * desc->width * tiles.run_lanes;
-  int64_t rows = least(TILE_FLOATS / row_floats, planes * plan->out_height / TASKS_WANTED);
-  rows = most(rows, divide_up(TILE_FLOATS_LEAST, row_floats));
-  rows = most(rows, desc->stride[0] < desc->kernel[0] ? OVERLAPPING_ROWS : 1);
-  tiles.rows = least(rows, plan->out_height);
-  tiles.bands = divide_up(plan->out_height, tiles.rows);
-  tiles.count = planes * tiles.bands;
-  return tiles;
+  if (block > 0) return block;
+  int64_t lanes = GP_RUN_MAX;
+  if (staging.x || staging.grad_x || staging.out) lanes = STAGED_RUN;
+  if (desc->stochasticity == GP_STOCHASTIC_HWCN || desc->param_shape == GP_SHAPE_NCHW) lanes = least(lanes, DRAWN_RUN);
+  if (plan->kind->link == GP_LINK_GATE) {
+    int64_t elements = (int64_t)desc->kernel[0] * desc->kernel[1];
+    lanes = least(lanes, most(GP_MASK_FLOATS / elements / GP_STAGED_LANES, 1) * GP_STAGED_LANES);
+  }
+  return least(desc->channels, lanes);
 }
 
-/* First input row of a band that begins with the given output row. */
-static int64_t input_row(const gp_pool_plan *plan, int64_t row) {
-  if (row <= 0) return 0;
-  if (row >= plan->out_height) return plan->desc.height;
-  return most(row * plan->desc.stride[0] - plan->desc.padding[0], 0);
+/* ---- Blocks -------------------------------------------------------------------------------- */
+
+/* Floats of the staged copies for blocks of rows × columns outputs. */
+static int64_t block_floats(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows, int64_t columns) {
+  int64_t padded = divide_up(lanes, GP_STAGED_LANES) * GP_STAGED_LANES;
+  int64_t in = input_extent(plan, 0, rows) * input_extent(plan, 1, columns);
+  int64_t windows = windows_over(plan, 0, rows) * windows_over(plan, 1, columns);
+  int64_t copies = (staging.x ? 1 : 0) + (staging.raw ? 1 : 0) + (staging.grad_x ? 1 : 0);
+  return padded * (copies * in + (staging.out ? windows : 0));
 }
 
-/* First output row whose window ends after the given input row. */
-static int64_t first_row_over(const gp_pool_plan *plan, int64_t input_begin, int64_t row) {
-  while (row > 0 && gp_pool_span_at(&plan->desc, 0, row - 1).end > input_begin) --row;
-  return row;
+/* As many columns as fit, in equal strips. */
+static int64_t columns_that_fit(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows, int64_t limit) {
+  int64_t strips = 1, columns = plan->out_width;
+  while (columns > 1 && block_floats(plan, staging, lanes, rows, columns) > limit)
+    columns = divide_up(plan->out_width, ++strips);
+  /* Draws come in fours. */
+  return strips > 1 && columns > 4 ? columns / 4 * 4 : columns;
+}
+
+static int64_t rows_that_fit(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t columns, int64_t limit) {
+  int64_t rows = 1;
+  while (rows < plan->out_height && block_floats(plan, staging, lanes, rows + 1, columns) <= limit) ++rows;
+  return rows;
+}
+
+static bool choose_block(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging) {
+  tiles->block_rows = plan->out_height;
+  tiles->block_columns = plan->out_width;
+  if (!staging.x && !staging.grad_x && !staging.out) return true;
+  if (block_floats(plan, staging, tiles->run_lanes, 1, 1) > GP_SCRATCH_FLOATS) return false;
+  /* Where windows overlap each block makes its neighbours' windows again: several rows and columns keep those few. */
+  bool overlap = plan->desc.stride[0] < plan->desc.kernel[0] || plan->desc.stride[1] < plan->desc.kernel[1];
+  int64_t rows = overlap && staging.grad_x ? least(4, plan->out_height) : 1;
+  int64_t limit = overlap && staging.grad_x ? 2 * BLOCK_FLOATS : BLOCK_FLOATS;
+  tiles->block_columns = columns_that_fit(plan, staging, tiles->run_lanes, rows, limit);
+  tiles->block_rows = rows_that_fit(plan, staging, tiles->run_lanes, tiles->block_columns, limit);
+  return true;
+}
+
+/* ---- Tiles --------------------------------------------------------------------------------- */
+
+bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging) {
+  const gp_pool_desc *desc = &plan->desc;
+  *tiles = (gp_tiles){.planes = desc->layout == GP_NCHW, .run_lanes = run_lanes_of(plan, staging)};
+  tiles->runs = tiles->planes ? divide_up(desc->batch * desc->channels, tiles->run_lanes)
+                              : desc->batch * divide_up(desc->channels, tiles->run_lanes);
+  if (!choose_block(tiles, plan, staging)) return false;
+  int64_t row_elements = most(desc->stride[0], 1) * desc->width * tiles->run_lanes;
+  int64_t rows = least(BAND_ELEMENTS / row_elements, tiles->runs * plan->out_height / TASKS_WANTED);
+  rows = most(rows, divide_up(BAND_ELEMENTS_LEAST, row_elements));
+  if (tiles->block_rows < plan->out_height) rows = divide_up(rows, tiles->block_rows) * tiles->block_rows;
+  tiles->rows = least(most(rows, 1), plan->out_height);
+  tiles->bands = divide_up(plan->out_height, tiles->rows);
+  tiles->count = tiles->runs * tiles->bands;
+  return true;
+}
+
+gp_tile gp_tile_of_run(const gp_pool_plan *plan, const gp_tiles *tiles, int64_t run) {
+  const gp_pool_desc *desc = &plan->desc;
+  gp_tile tile = {.index = run * tiles->bands, .run = run};
+  if (tiles->planes) {
+    tile.plane = run * tiles->run_lanes;
+    tile.real = (int)least(tiles->run_lanes, desc->batch * desc->channels - tile.plane);
+  } else {
+    int64_t sample_runs = divide_up(desc->channels, tiles->run_lanes);
+    int64_t c = run % sample_runs * tiles->run_lanes;
+    tile.plane = run / sample_runs * desc->channels + c;
+    tile.real = (int)least(tiles->run_lanes, desc->channels - c);
+  }
+  tile.memory = gp_layout_block(desc->layout) > 0 ? (int)tiles->run_lanes : tile.real;
+  return tile;
 }
 
 gp_tile gp_tile_at(const gp_pool_plan *plan, const gp_tiles *tiles, int64_t task) {
-  const gp_pool_desc *desc = &plan->desc;
-  int64_t sample_tasks = tiles->runs * tiles->bands, n = task / sample_tasks, within = task % sample_tasks;
-  /* Blocked: a run's bands follow each other. NHWC: a band's runs do. */
-  bool blocked = gp_layout_block(desc->layout) > 0;
-  int64_t run = blocked ? within / tiles->bands : within % tiles->runs;
-  int64_t band = blocked ? within % tiles->bands : within / tiles->runs;
-  gp_tile tile = {.index = (n * tiles->runs + run) * tiles->bands + band, .n = n, .c = run * tiles->run_lanes};
-  tile.real = (int)least(tiles->run_lanes, desc->channels - tile.c);
-  tile.memory = blocked ? (int)tiles->run_lanes : tile.real;
+  int64_t run = task / tiles->bands, band = task % tiles->bands;
+  if (plan->desc.layout == GP_NHWC) {
+    /* A band's runs follow each other in memory. */
+    int64_t sample_runs = divide_up(plan->desc.channels, tiles->run_lanes);
+    int64_t sample_tasks = sample_runs * tiles->bands, within = task % sample_tasks;
+    run = task / sample_tasks * sample_runs + within % sample_runs;
+    band = within / sample_runs;
+  }
+  gp_tile tile = gp_tile_of_run(plan, tiles, run);
+  tile.index = run * tiles->bands + band;
   tile.row_begin = band * tiles->rows;
   tile.row_end = least(tile.row_begin + tiles->rows, plan->out_height);
-  tile.input_begin = input_row(plan, tile.row_begin);
-  tile.input_end = input_row(plan, tile.row_end);
-  tile.first_row = first_row_over(plan, tile.input_begin, tile.row_begin);
-  tile.in = gp_pool_x_plane(plan, n, tile.c);
-  tile.out = gp_pool_y_plane(plan, n, tile.c);
   return tile;
+}
+
+/* ---- Ownership ----------------------------------------------------------------------------- */
+
+/* First input element of a range that begins with the given output element. */
+static int64_t owned_from(const gp_pool_plan *plan, int axis, int64_t out) {
+  if (out <= 0) return 0;
+  if (out >= output_size(plan, axis)) return input_size(plan, axis);
+  return gp_pool_span_at(&plan->desc, axis, out).begin;
+}
+
+gp_pool_span gp_owned_span(const gp_pool_plan *plan, int axis, int64_t begin, int64_t end) {
+  return (gp_pool_span){.begin = owned_from(plan, axis, begin), .end = owned_from(plan, axis, end)};
+}
+
+int64_t gp_first_window_over(const gp_pool_plan *plan, int axis, int64_t input, int64_t begin) {
+  while (begin > 0 && gp_pool_span_at(&plan->desc, axis, begin - 1).end > input) --begin;
+  return begin;
 }

@@ -1,12 +1,13 @@
-/* A window's moments and maximum, for GP_LANES neighbouring channels at a time. */
+/* What each form computes over a window, for GP_LANES neighbouring channels at a time. */
 #ifndef GP_POOL_CPU_WINDOW_H
 #define GP_POOL_CPU_WINDOW_H
 
-#include "pool/cpu/simd.h"
-#include "pool/shape.h"
+#include "pool/cpu/elementary.h"
+#include "pool/cpu/storage.h"
+#include "pool/cpu/stretch.h"
+#include "pool/reference_window.h"
 
 #include <float.h>
-#include <math.h>
 
 /* The real part of a window. `rows` and `columns` are constants in the straight-line instances. */
 typedef struct gp_window {
@@ -14,8 +15,68 @@ typedef struct gp_window {
   int64_t rows, columns;
   float inverse; /* 1/R */
   float zeros;   /* padding elements that R counts */
-  float eps;
 } gp_window;
+
+GP_INLINE vf gp_element_at(const gp_element *x, const gp_window *window, int64_t i, int64_t j, int count) {
+  return vf_load_element(x + i * window->row + j * window->pixel, count);
+}
+
+#define GP_EACH_ELEMENT(window)                    \
+  for (int64_t i = 0; i < (window)->rows; ++i)     \
+    for (int64_t j = 0; j < (window)->columns; ++j)
+
+/* ---- Elementary functions of vectors: on local arrays, which nothing aliases, the compiler vectorises the loops ------- */
+
+GP_INLINE vf vf_exp_negative(vf x) {
+  float lanes[GP_LANES];
+  memcpy(lanes, &x, sizeof lanes);
+  for (int i = 0; i < GP_LANES; ++i) lanes[i] = gp_exp_negative(lanes[i]);
+  memcpy(&x, lanes, sizeof lanes);
+  return x;
+}
+
+GP_INLINE vf vf_sigmoid(vf x) {
+  float lanes[GP_LANES], value;
+  memcpy(lanes, &x, sizeof lanes);
+  for (int i = 0; i < GP_LANES; ++i) gp_softplus(lanes[i], &value, &lanes[i]);
+  memcpy(&x, lanes, sizeof lanes);
+  return x;
+}
+
+GP_INLINE vf vf_power_of_fraction(vf x, float power) {
+  float lanes[GP_LANES];
+  memcpy(lanes, &x, sizeof lanes);
+  for (int i = 0; i < GP_LANES; ++i) lanes[i] = gp_power_of_fraction(lanes[i], power);
+  memcpy(&x, lanes, sizeof lanes);
+  return x;
+}
+
+/* ---- Lanes whose sums or squares left the range of float: once more in double ----------------------------------------- */
+
+static __attribute__((noinline, cold)) gp_exact_solution gp_rescue_lane(const gp_element *x, const gp_window *window) {
+  gp_exact_window exact = {.kind = gp_pool_kind_find(GP_POOL_WEIGHTED),
+                           .x = x,
+                           .dtype = (gp_dtype)GP_STORAGE,
+                           .row = window->row,
+                           .pixel = window->pixel,
+                           .rows = window->rows,
+                           .columns = window->columns,
+                           .divisor = rint(1.0 / (double)window->inverse)};
+  return gp_exact_solve(&exact);
+}
+
+/* In the lanes of `mask` the mean, and the deviation where that is wanted. */
+static __attribute__((noinline, cold)) void gp_rescue(const gp_element *x, const gp_window *window, int count, vi mask,
+                                                      vf *mean, vf *deviation) {
+  for (int lane = 0; lane < count; ++lane) {
+    if (!mask[lane]) continue;
+    gp_exact_solution exact = gp_rescue_lane(x + lane, window);
+    (*mean)[lane] = (float)exact.mean;
+    if (deviation != NULL) (*deviation)[lane] = (float)exact.deviation;
+  }
+}
+
+/* ---- Mean and moments ---------------------------------------------------------------------- */
 
 /* The moments as differences to a shift near the values: x_i - m = (x_i - shift) - offset keeps the digits that a mean of
  * 1e4 would swallow, and a constant window gives exactly its constant and no variance. */
@@ -25,146 +86,208 @@ typedef struct gp_moments {
   vi free;          /* not clamped: v ≥ eps, or NaN */
 } gp_moments;
 
-/* The moments of one lane in double, for where squares or sums leave the range of float. */
-static __attribute__((noinline, cold)) void gp_rescue_lane(const float *x, const gp_window *window, float *mean,
-                                                           float *deviation) {
-  double inverse = 1.0 / rint(1.0 / (double)window->inverse), sum = 0, squares = 0;
-  for (int64_t i = 0; i < window->rows; ++i)
-    for (int64_t j = 0; j < window->columns; ++j) sum += (double)x[i * window->row + j * window->pixel];
-  double m = sum * inverse;
-  for (int64_t i = 0; i < window->rows; ++i)
-    for (int64_t j = 0; j < window->columns; ++j) {
-      double difference = (double)x[i * window->row + j * window->pixel] - m;
-      squares += difference * difference;
-    }
-  double variance = (squares + (double)window->zeros * m * m) * inverse;
-  *mean = (float)m;
-  *deviation = (float)sqrt(variance);
-}
-
-static __attribute__((noinline, cold)) void gp_rescue_moments(const float *x, const gp_window *window, int count,
-                                                              vi overflowed, gp_moments *moments) {
-  for (int lane = 0; lane < count; ++lane) {
-    if (!overflowed[lane]) continue;
-    float mean, deviation;
-    gp_rescue_lane(x + lane, window, &mean, &deviation);
-    moments->shift[lane] = 0.0f;
-    moments->offset[lane] = mean;
-    moments->deviation[lane] = deviation;
-  }
-}
-
-static __attribute__((noinline, cold)) vf gp_rescue_mean(const float *x, const gp_window *window, int count,
-                                                         vi overflowed, vf mean) {
-  for (int lane = 0; lane < count; ++lane) {
-    float deviation, better;
-    gp_rescue_lane(x + lane, window, &better, &deviation);
-    if (overflowed[lane]) mean[lane] = better;
-  }
-  return mean;
-}
-
-/* Lanes that are infinite or NaN. */
-GP_INLINE vi gp_not_finite(vf value) { return ~((value <= FLT_MAX) & (value >= -FLT_MAX)); }
-
-GP_INLINE gp_moments gp_window_moments(const float *x, gp_window window, int count) {
-  gp_moments moments = {.shift = vf_load(x, count)};
+GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *window, float eps, int count) {
+  gp_moments moments = {.shift = vf_load_element(x, count)};
   vf sum = {0};
-  for (int64_t i = 0; i < window.rows; ++i)
-    for (int64_t j = 0; j < window.columns; ++j)
-      sum += vf_load(x + i * window.row + j * window.pixel, count) - moments.shift;
+  GP_EACH_ELEMENT(window) if (i + j > 0) sum += gp_element_at(x, window, i, j, count) - moments.shift;
   /* A padding zero lies -shift away from the shift. */
-  if (window.zeros != 0) sum -= window.zeros * moments.shift;
-  moments.offset = sum * window.inverse;
+  if (window->zeros != 0) sum -= window->zeros * moments.shift;
+  moments.offset = sum * window->inverse;
   vf squares = {0};
-  for (int64_t i = 0; i < window.rows; ++i)
-    for (int64_t j = 0; j < window.columns; ++j) {
-      vf difference = (vf_load(x + i * window.row + j * window.pixel, count) - moments.shift) - moments.offset;
-      squares += difference * difference;
-    }
-  if (window.zeros != 0) {
-    vf mean = moments.shift + moments.offset;
-    squares += window.zeros * (mean * mean);
+  GP_EACH_ELEMENT(window) {
+    vf difference = (gp_element_at(x, window, i, j, count) - moments.shift) - moments.offset;
+    squares += difference * difference;
   }
-  vf variance = squares * window.inverse;
-  vi clamped = variance < window.eps;
-  moments.free = ~clamped;
-  moments.deviation = vf_sqrt(vf_select(clamped, vf_set(window.eps), variance));
+  if (window->zeros != 0) {
+    vf mean = moments.shift + moments.offset;
+    squares += window->zeros * (mean * mean);
+  }
+  vf variance = squares * window->inverse;
+  moments.free = ~(variance < eps);
+  /* vf_larger gives its second where one is NaN. */
+  moments.deviation = vf_sqrt(vf_larger(vf_set(eps), variance));
   vi overflowed = ~(variance <= FLT_MAX);
   if (__builtin_expect(vi_any(overflowed), false)) {
     /* Through copies: what has its address taken does not stay in registers. */
-    gp_window shape = window;
-    gp_moments rescued = moments;
-    gp_rescue_moments(x, &shape, count, overflowed, &rescued);
-    moments = rescued;
+    gp_window shape = *window;
+    vf mean = moments.shift + moments.offset, deviation = moments.deviation;
+    gp_rescue(x, &shape, count, overflowed, &mean, &deviation);
+    moments.shift = vf_select(overflowed, (vf){0}, moments.shift);
+    moments.offset = vf_select(overflowed, mean, moments.offset);
+    moments.deviation = deviation;
   }
   return moments;
 }
 
-GP_INLINE vf gp_window_mean(const float *x, gp_window window, int count) {
+GP_INLINE vf gp_window_mean(const gp_element *x, const gp_window *window, int count) {
   vf sum = {0};
-  for (int64_t i = 0; i < window.rows; ++i)
-    for (int64_t j = 0; j < window.columns; ++j) sum += vf_load(x + i * window.row + j * window.pixel, count);
-  vf mean = sum * window.inverse;
-  vi overflowed = gp_not_finite(mean);
+  GP_EACH_ELEMENT(window) sum += gp_element_at(x, window, i, j, count);
+  vf mean = sum * window->inverse;
+  vi overflowed = ~(vf_absolute(mean) <= FLT_MAX);
   if (__builtin_expect(vi_any(overflowed), false)) {
-    gp_window shape = window;
-    mean = gp_rescue_mean(x, &shape, count, overflowed, mean);
+    gp_window shape = *window;
+    vf better = mean;
+    gp_rescue(x, &shape, count, overflowed, &better, NULL);
+    mean = better;
   }
   return mean;
 }
 
+/* ---- Extrema ------------------------------------------------------------------------------- */
+
 /* The first maximum and which element of the window it is, counted along rows. As in PyTorch a NaN beats all before. */
-GP_INLINE vf gp_window_max(const float *x, gp_window window, int count, vi *index) {
-  vf best = vf_load(x, count);
+GP_INLINE vf gp_window_max(const gp_element *x, const gp_window *window, int count, vi *index) {
+  vf best = vf_load_element(x, count);
   vi where = {0};
-  for (int64_t i = 0; i < window.rows; ++i)
-    for (int64_t j = 0; j < window.columns; ++j) {
-      vf value = vf_load(x + i * window.row + j * window.pixel, count);
-      vi better = (value > best) | (value != value);
-      best = vf_select(better, value, best);
-      where = (vi)vf_select(better, (vf)((int32_t)(i * window.columns + j) - (vi){0}), (vf)where);
-    }
+  GP_EACH_ELEMENT(window) {
+    vf value = gp_element_at(x, window, i, j, count);
+    vi better = (value > best) | (value != value);
+    best = vf_select(better, value, best);
+    where = (vi)vf_select(better, (vf)((int32_t)(i * window->columns + j) - (vi){0}), (vf)where);
+  }
   *index = where;
   return best;
 }
 
-/* The windows of one output row: what the row settles, and which columns have full windows. */
-typedef struct gp_window_row {
-  gp_pool_span span;
-  gp_window window; /* columns, inverse and zeros are set for each stretch of columns */
-} gp_window_row;
+/* max(x_i, 0), NaN left out. */
+GP_INLINE vf gp_window_positive_max(const gp_element *x, const gp_window *window, int count) {
+  vf best = {0};
+  GP_EACH_ELEMENT(window) best = vf_larger(gp_element_at(x, window, i, j, count), best);
+  return best;
+}
 
-GP_INLINE gp_window_row gp_window_row_at(const gp_pool_plan *plan, const gp_pool_plane *in, int64_t row) {
-  gp_window_row result = {.span = gp_pool_span_at(&plan->desc, 0, row)};
-  result.window = (gp_window){
-      .row = in->row, .pixel = in->pixel, .rows = result.span.end - result.span.begin, .eps = (float)plan->desc.eps};
+/* max |x_i|, NaN left out. */
+GP_INLINE vf gp_window_norm_max(const gp_element *x, const gp_window *window, int count) {
+  vf best = {0};
+  GP_EACH_ELEMENT(window) best = vf_larger(vf_absolute(gp_element_at(x, window, i, j, count)), best);
+  return best;
+}
+
+/* ---- Softmax-weighted mean (maximum entropy, SoftPool) ------------------------------------- */
+
+/* Exponents are taken relative to the x_i of the largest; halves keep differences of huge numbers finite. */
+typedef struct gp_softmax {
+  vf peak;  /* that x_i */
+  vf total; /* Σ exp(λ·(x_i - peak)) */
+  vf half;  /* (y - peak)/2 */
+} gp_softmax;
+
+GP_INLINE vf gp_softmax_half(vf x, vf peak) { return x * 0.5f - peak * 0.5f; }
+
+GP_INLINE vf gp_softmax_term(vf half, vf lambda) {
+  vf exponent = 2.0f * lambda * half;
+  /* At most 0, but for rounding; a NaN stays. */
+  return vf_exp_negative(vf_select(exponent > 0.0f, (vf){0}, exponent));
+}
+
+GP_INLINE gp_softmax gp_window_softmax(const gp_element *x, const gp_window *window, vf lambda, int count) {
+  vf largest = vf_load_element(x, count), least = largest;
+  GP_EACH_ELEMENT(window) {
+    vf value = gp_element_at(x, window, i, j, count);
+    largest = vf_select(value > largest, value, largest);
+    least = vf_select(value < least, value, least);
+  }
+  gp_softmax softmax = {.peak = vf_select(lambda < 0.0f, least, largest)};
+  vf sum = {0};
+  GP_EACH_ELEMENT(window) {
+    vf half = gp_softmax_half(gp_element_at(x, window, i, j, count), softmax.peak);
+    vf term = gp_softmax_term(half, lambda);
+    softmax.total += term;
+    sum += term * half;
+  }
+  softmax.half = sum / softmax.total;
+  return softmax;
+}
+
+/* ---- Probabilities in proportion (stochastic pooling) -------------------------------------- */
+
+/* Weights p_i·total: max(x_i, 0)/peak, or 1 where no element is positive. */
+typedef struct gp_chances {
+  vf peak;
+  vi none; /* no element is positive */
+  vf total;
+} gp_chances;
+
+GP_INLINE vf gp_chance(vf x, const gp_chances *chances) {
+  vf part = vf_select(x <= 0.0f, (vf){0}, x / chances->peak);
+  return vf_select(chances->none & (x == x), vf_set(1.0f), part);
+}
+
+GP_INLINE gp_chances gp_window_chances(const gp_element *x, const gp_window *window, int count) {
+  gp_chances chances = {.peak = gp_window_positive_max(x, window, count)};
+  chances.none = chances.peak == 0.0f;
+  GP_EACH_ELEMENT(window) chances.total += gp_chance(gp_element_at(x, window, i, j, count), &chances);
+  return chances;
+}
+
+/* Σ p_i·x_i over the positive peak, or where there is none the mean. */
+GP_INLINE vf gp_window_expectation(const gp_element *x, const gp_window *window, const gp_chances *chances, int count) {
+  vf sum = {0};
+  GP_EACH_ELEMENT(window) {
+    vf value = gp_element_at(x, window, i, j, count);
+    vf chance = gp_chance(value, chances);
+    sum += vf_select(chances->none, value / chances->total, chance * chance);
+  }
+  return vf_select(chances->none, sum, sum / chances->total * chances->peak);
+}
+
+/* The element drawn, and its index along rows; NaN, and the index -1, where there is one in the window. */
+GP_INLINE vf gp_window_pick(const gp_element *x, const gp_window *window, const gp_chances *chances, vf uniform,
+                            int count, vi *index) {
+  vf threshold = uniform * chances->total, sum = {0}, value = chances->total;
+  vi where = (vi){0} - 1;
+  GP_EACH_ELEMENT(window) {
+    vf element = gp_element_at(x, window, i, j, count);
+    sum += gp_chance(element, chances);
+    vi here = (sum > threshold) & (where < 0);
+    value = vf_select(here, element, value);
+    where = (vi)vf_select(here, (vf)((int32_t)(i * window->columns + j) - (vi){0}), (vf)where);
+  }
+  vi lost = chances->total != chances->total;
+  *index = where | lost;
+  return vf_select(lost, chances->total, value);
+}
+
+/* ---- Gate ---------------------------------------------------------------------------------- */
+
+GP_INLINE vf gp_window_gate(const gp_element *x, const gp_window *window, const gp_stretch *stretch, int lane,
+                            int count) {
+  vf sum = {0};
+  GP_EACH_ELEMENT(window)
+    sum += vf_load(stretch->mask + i * stretch->mask_row + j * stretch->mask_pixel + lane, GP_LANES) *
+           gp_element_at(x, window, i, j, count);
+  return vf_sigmoid(sum);
+}
+
+/* ---- Lp norm ------------------------------------------------------------------------------- */
+
+typedef struct gp_norm {
+  vf peak;  /* max |x_i| */
+  vf ratio; /* y/peak, at least 1 but for rounding */
+} gp_norm;
+
+/* |x|/peak in [0, 1]: 1 for the peak itself, infinity included. */
+GP_INLINE vf gp_norm_part(vf x, vf peak) {
+  vf size = vf_absolute(x);
+  return vf_select(size == peak, vf_set(1.0f), size / peak);
+}
+
+GP_INLINE gp_norm gp_window_norm(const gp_element *x, const gp_window *window, float norm, float factor, int count) {
+  gp_norm result = {.peak = gp_window_norm_max(x, window, count)};
+  vf sum = {0};
+  GP_EACH_ELEMENT(window) {
+    vf part = gp_norm_part(gp_element_at(x, window, i, j, count), result.peak);
+    sum += norm == 2.0f ? part * part : vf_power_of_fraction(part, norm);
+  }
+  if (norm == 2.0f) {
+    result.ratio = factor * vf_sqrt(sum);
+  } else {
+    /* The power function takes fractions only. */
+    vf elements = (float)(window->rows * window->columns) - (vf){0};
+    float root = gp_power_of_fraction(1.0f / (float)(window->rows * window->columns), 1.0f / norm);
+    result.ratio = factor / root * vf_power_of_fraction(sum / elements, 1.0f / norm);
+  }
   return result;
-}
-
-GP_INLINE gp_window gp_window_at(const gp_window_row *row, const gp_pool_span *columns) {
-  gp_window window = row->window;
-  window.columns = columns->end - columns->begin;
-  double divisor = (double)row->span.divisor * (double)columns->divisor;
-  window.inverse = (float)(1.0 / divisor);
-  window.zeros = (float)(divisor - (double)window.rows * (double)window.columns);
-  return window;
-}
-
-/* Output columns [begin, end) whose windows lie wholly inside the input. */
-typedef struct gp_inner_columns {
-  int64_t begin, end;
-} gp_inner_columns;
-
-static inline gp_inner_columns gp_inner_columns_of(const gp_pool_plan *plan) {
-  const gp_pool_desc *desc = &plan->desc;
-  int64_t stride = desc->stride[1], padding = desc->padding[1];
-  int64_t begin = (padding + stride - 1) / stride;
-  int64_t room = desc->width + padding - desc->kernel[1];
-  int64_t end = room < 0 ? 0 : room / stride + 1;
-  if (begin > plan->out_width) begin = plan->out_width;
-  if (end > plan->out_width) end = plan->out_width;
-  return (gp_inner_columns){begin, end < begin ? begin : end};
 }
 
 #endif

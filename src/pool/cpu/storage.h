@@ -1,0 +1,99 @@
+/* Elements of the tensors' type, which this file is compiled for, to and from vectors of floats. GP_STORAGE is the
+ * gp_dtype: 0, GP_FLOAT32, or one of the 16-bit types. As base/half.h, bit for bit. */
+#ifndef GP_POOL_CPU_STORAGE_H
+#define GP_POOL_CPU_STORAGE_H
+
+#include "base/half.h"
+#include "pool/cpu/simd.h"
+
+#define GP_STORAGE_FLOAT32  0
+#define GP_STORAGE_BFLOAT16 2
+#define GP_STORAGE_FLOAT16  3
+_Static_assert(GP_STORAGE_BFLOAT16 == GP_BFLOAT16 && GP_STORAGE_FLOAT16 == GP_FLOAT16, "as in gausspool.h");
+
+#if GP_STORAGE == GP_STORAGE_FLOAT32
+
+typedef float gp_element;
+GP_INLINE vf vf_load_element(const gp_element *from, int count) { return vf_load(from, count); }
+GP_INLINE void vf_store_element(gp_element *to, vf value, int count) { vf_store(to, value, count); }
+GP_INLINE void vf_stream_element(gp_element *to, vf value) { vf_stream(to, value); }
+GP_INLINE float gp_float_of_element(gp_element element) { return element; }
+GP_INLINE gp_element gp_element_of_float(float value) { return value; }
+
+#else
+
+typedef uint16_t gp_element;
+typedef uint16_t vh __attribute__((vector_size(GP_VECTOR_BYTES / 2)));
+typedef uint16_t vh_memory __attribute__((vector_size(GP_VECTOR_BYTES / 2), aligned(sizeof(uint16_t))));
+
+#if GP_STORAGE == GP_STORAGE_BFLOAT16
+
+GP_INLINE float gp_float_of_element(gp_element element) { return gp_float_of_bfloat16(element); }
+GP_INLINE gp_element gp_element_of_float(float value) { return gp_bfloat16_of_float(value); }
+GP_INLINE vf vf_of_vh(vh half) { return (vf)(__builtin_convertvector(half, vu) << 16); }
+GP_INLINE vh vh_of_vf(vf value) {
+  vu bits = (vu)value;
+  vu rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+  vu quiet = bits >> 16 | 0x40u;
+  return __builtin_convertvector((vu)vf_select(value != value, (vf)quiet, (vf)rounded), vh);
+}
+
+#else
+
+GP_INLINE float gp_float_of_element(gp_element element) { return gp_float_of_float16(element); }
+GP_INLINE gp_element gp_element_of_float(float value) { return gp_float16_of_float(value); }
+#if defined(__AVX512F__)
+GP_INLINE vf vf_of_vh(vh half) { return (vf)_mm512_cvtph_ps((__m256i)half); }
+GP_INLINE vh vh_of_vf(vf value) { return (vh)_mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT); }
+#elif defined(__F16C__)
+GP_INLINE vf vf_of_vh(vh half) { return (vf)_mm256_cvtph_ps((__m128i)half); }
+GP_INLINE vh vh_of_vf(vf value) { return (vh)_mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT); }
+#elif defined(__aarch64__)
+GP_INLINE vf vf_of_vh(vh half) { return (vf)vcvt_f32_f16((float16x4_t)half); }
+GP_INLINE vh vh_of_vf(vf value) { return (vh)vcvt_f16_f32((float32x4_t)value); }
+#else
+GP_INLINE vf vf_of_vh(vh half) {
+  vf value = {0};
+  for (int i = 0; i < GP_LANES; ++i) value[i] = gp_float_of_float16(half[i]);
+  return value;
+}
+GP_INLINE vh vh_of_vf(vf value) {
+  vh half = {0};
+  for (int i = 0; i < GP_LANES; ++i) half[i] = gp_float16_of_float(value[i]);
+  return half;
+}
+#endif
+#endif
+
+GP_INLINE vf vf_load_element(const gp_element *from, int count) {
+  if (count == GP_LANES) return vf_of_vh(*(const vh_memory *)from);
+  gp_element part[GP_LANES] = {0};
+  for (int i = 0; i < count; ++i) part[i] = from[i];
+  vh half;
+  memcpy(&half, part, sizeof half);
+  return vf_of_vh(half);
+}
+GP_INLINE void vf_store_element(gp_element *to, vf value, int count) {
+  vh half = vh_of_vf(value);
+  if (count == GP_LANES) {
+    *(vh_memory *)to = half;
+    return;
+  }
+  gp_element part[GP_LANES];
+  memcpy(part, &half, sizeof half);
+  for (int i = 0; i < count; ++i) to[i] = part[i];
+}
+GP_INLINE void vf_stream_element(gp_element *to, vf value) {
+  vh half = vh_of_vf(value);
+#if defined(__AVX512F__)
+  _mm256_stream_si256((__m256i *)to, (__m256i)half);
+#elif defined(__AVX2__)
+  _mm_stream_si128((__m128i *)to, (__m128i)half);
+#else
+  *(vh_memory *)to = half;
+#endif
+}
+
+#endif
+
+#endif
