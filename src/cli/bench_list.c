@@ -46,10 +46,7 @@ static void print(const choices *found, const gp_pool_desc *pool, const char *pl
   printf("\n%s at %s:\n", gp_pool_kind_name(pool->kind), place);
   for (size_t i = 0; i < found->count; ++i) {
     const char *reason = found->reasons[i];
-    printf("  %-10s %s\n", found->names[i],
-           reason != NULL ? reason
-           : picked       ? "takes it too"
-                          : "picked");
+    printf("  %-10s %s\n", found->names[i], reason != NULL ? reason : picked ? "takes it too" : "picked");
     picked = picked || reason == NULL;
   }
 }

@@ -98,7 +98,7 @@ struct bench_operator {
   nn_peer_pool *peer; /* NULL: ours */
 };
 
-/* Of shape [n][c], but the gate is one mask. */
+/* For GP_SHAPE_NC, or the gate's one mask. */
 static gp_status make_parameters(bench_operator *op) {
   gp_status status = GP_OK;
   const gp_pool_desc *pool = &op->pool;
@@ -129,7 +129,6 @@ cleanup:
 static gp_status make_ours(bench_operator *op, const bench_tensors *tensors) {
   gp_status status = GP_OK;
   size_t bytes = 0;
-  op->pool.param_shape = op->pool.kind == GP_POOL_GATED ? GP_SHAPE_ONE : GP_SHAPE_NC;
   op->inference = op->pool;
   op->inference.stochasticity = GP_STOCHASTIC_NONE;
   GP_TRY(make_parameters(op));

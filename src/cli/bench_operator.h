@@ -25,7 +25,7 @@ void bench_tensors_clear(bench_tensors *tensors);
 typedef struct bench_operator bench_operator;
 
 typedef struct bench_operator_desc {
-  gp_pool_desc pool;
+  gp_pool_desc pool;            /* parameters of GP_SHAPE_NC, the gate's of GP_SHAPE_ONE */
   const bench_tensors *tensors; /* for the life of the operator */
   bool peer;                    /* oneDNN's: of the average and the maximum only */
 } bench_operator_desc;

@@ -166,6 +166,7 @@ static gp_pool_desc describe(const bench *b, const bench_place *place, const ben
   pool.layout = (gp_layout)b->config->layout;
   pool.dtype = (gp_dtype)b->config->dtype;
   pool.seed = 1;
+  if (pool.kind == GP_POOL_GATED) pool.param_shape = GP_SHAPE_ONE; /* it has no GP_SHAPE_NC */
   return pool;
 }
 
@@ -255,7 +256,7 @@ static void print_row(const bench *b, const char *place, const bench_subject *su
   for (int pass = 0; pass < BENCH_PASSES; ++pass) {
     const bench_times *s = &row->seconds[pass];
     const double bytes = (double)row->bytes[pass];
-    printf("%-*s  %-14s  %-4s  %-9s %10.3f %10.3f %10.3f %10.2f %8.2f %7.2f\n", width, place, subject->name,
+    printf("%-*s  %-14s  %-4s  %-9s %10.3f %10.3f %10.3f %10.2f %8.2f %9.2f\n", width, place, subject->name,
            stochasticity, pass_names[pass], 1e3 * s->median, 1e3 * s->min, 1e3 * s->max, 1e-6 * bytes,
            1e-9 * bytes / s->median, ratio_of(b, s->median, bytes));
   }
@@ -283,7 +284,7 @@ static void print_table(const bench *b) {
          layout_names[config->layout], dtype_names[config->dtype], (int)gp_max_threads(), gp_cpu_isa());
   printf("copying %d MiB: %.2f GB/s (%.2f ... %.2f)\n\n", BENCH_COPY_BYTES >> 20, 1e-9 * b->copy_speed.median,
          1e-9 * b->copy_speed.min, 1e-9 * b->copy_speed.max);
-  printf("%-*s  %-14s  %-4s  %-9s %10s %10s %10s %10s %8s %7s\n", place_width(b), "place", "kind", "draw", "pass",
+  printf("%-*s  %-14s  %-4s  %-9s %10s %10s %10s %10s %8s %9s\n", place_width(b), "place", "kind", "draw", "pass",
          "median ms", "min ms", "max ms", "MB", "GB/s", "ratio");
   for (int64_t p = 0; p < b->places.count; ++p)
     for (int64_t s = 0; s < b->subject_count; ++s)
