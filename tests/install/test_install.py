@@ -156,7 +156,8 @@ def test_symbols_of_the_static_library_have_its_prefix(archive):
 
 # ---- Header ---------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("compiler, options, suffix", [("gcc", C, "c"), ("clang", C, "c"), ("g++", CXX, "cc"), ("clang++", CXX, "cc")])
+@pytest.mark.parametrize("compiler, options, suffix", [("gcc", C, "c"), ("clang", C, "c"), ("g++", CXX, "cc"),
+                                                       ("clang++", CXX, "cc")], ids=["gcc", "clang", "g++", "clang++"])
 def test_header_compiles_alone(installed, compiler, options, suffix, tmp_path):
     needs(compiler)
     source = tmp_path / f"alone.{suffix}"
@@ -281,7 +282,8 @@ target_link_libraries(main gausspool::{target})
     assert pkg_config(installed, libdir, "--modversion") == [version]
 
 
-@pytest.mark.parametrize("request_, wanted", [("0.1", ""), ("0.2", "version"), ("1.0", "version"), ("COMPONENTS engine", "gausspool_FOUND to FALSE")])
+@pytest.mark.parametrize("request_, wanted", [("0.1", ""), ("0.2", "version"), ("1.0", "version"),
+                                              ("COMPONENTS engine", "gausspool_FOUND to FALSE")])
 def test_package_refuses_what_it_is_not(installed, request_, wanted, tmp_path):
     project(tmp_path, f"project(user LANGUAGES NONE)\nfind_package(gausspool {request_} REQUIRED)\n")
     result = attempt("cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={installed}")
