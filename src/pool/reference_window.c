@@ -82,15 +82,13 @@ static double softmax_term(const gp_exact_solution *solution, double x) {
   return solution->weight == 0 ? 1 : exp(solution->weight * (x - solution->peak));
 }
 
-/* Σ p_ij·x_ij where the sum of differences overflowed, or an infinity is in the window. One that has all the probability is
- * the result; one that has none is left out. */
-static double wide_softmax(const gp_exact_window *window, const gp_exact_solution *solution) {
-  if (isinf(solution->peak) && !isnan(solution->weight)) return solution->peak;
+/* Σ p_ij·x_ij */
+static double softmax_sum(const gp_exact_window *window, const gp_exact_solution *solution) {
   double sum = 0;
   for (int64_t i = 0; i < window->rows; ++i)
     for (int64_t j = 0; j < window->columns; ++j) {
-      double x = element(window, i, j), term = softmax_term(solution, x);
-      if (term != 0) sum += term / solution->total * x;
+      double x = element(window, i, j);
+      sum += softmax_term(solution, x) / solution->total * x;
     }
   return sum;
 }
@@ -102,10 +100,11 @@ static void solve_softmax(const gp_exact_window *window, gp_exact_solution *solu
     for (int64_t j = 0; j < window->columns; ++j) {
       double x = element(window, i, j), term = softmax_term(solution, x);
       solution->total += term;
-      if (term != 0) moment += term * (x - solution->peak);
+      moment += term * (x - solution->peak);
     }
   solution->y = solution->peak + moment / solution->total;
-  if (!isfinite(solution->y)) solution->y = wide_softmax(window, solution);
+  /* Otherwise a difference overflowed, or an element is infinite. */
+  if (!isfinite(solution->y)) solution->y = softmax_sum(window, solution);
   /* dy/dλ = Σ p_ij·(x_ij - y)² */
   for (int64_t i = 0; i < window->rows; ++i)
     for (int64_t j = 0; j < window->columns; ++j) {
@@ -127,17 +126,18 @@ static double softmax_slope(const gp_exact_solution *solution, double x) {
  * range and every comparison as it is. */
 static double share(const gp_exact_solution *solution, double x) {
   if (solution->peak <= 0) return 1;
-  double positive = x > 0 ? x : 0;
+  double positive = x <= 0 ? 0 : x;
   return solution->peak > 0x1p960 ? positive * 0x1p-64 : positive;
 }
 
-/* The first element with p_0 + … + p_l > u. A NaN, or an infinity, is drawn for certain: it is where the maximum is. */
+/* The first element with p_0 + … + p_l > u; none where a NaN or an infinity leaves no probabilities. */
 static void solve_drawn(const gp_exact_window *window, gp_exact_solution *solution) {
-  solution->y = solution->peak;
-  if (!isfinite(solution->peak) && solution->peak != -INFINITY) return;
   double total = 0, sum = 0;
   for (int64_t i = 0; i < window->rows; ++i)
     for (int64_t j = 0; j < window->columns; ++j) total += share(solution, element(window, i, j));
+  solution->y = NAN;
+  solution->row = -1;
+  if (!isfinite(total)) return;
   for (int64_t i = 0; i < window->rows; ++i)
     for (int64_t j = 0; j < window->columns; ++j) {
       solution->y = element(window, i, j);
@@ -165,7 +165,7 @@ static void solve_stochastic(const gp_exact_window *window, gp_exact_solution *s
       solution->total += part;
       squares += part * part;
     }
-  solution->y = isinf(solution->peak) ? solution->peak : solution->peak * (squares / solution->total);
+  solution->y = solution->peak * (squares / solution->total);
 }
 
 /* y = Σ r²/Σ r with r = max(x, 0): dy/dx = (2r - y)/Σ r where x > 0. */

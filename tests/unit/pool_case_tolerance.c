@@ -78,7 +78,7 @@ static void gaussian_errors(struct errors *e, const struct condition *c, const g
                             const gp_exact_solution *solution, double weight_error) {
   double s = solution->deviation, weight = fabs(solution->weight), moment = 2 * c->sum * c->size;
   double t = fmax(c->high - solution->mean, solution->mean - c->low) / s;
-  e->y = moment * (1 + 2 * weight) + weight_error * s;
+  e->y = moment * (1 + 2 * weight) + (weight_error + 4 * unit * weight) * s;
   e->grad_weight = 2 * moment + 4 * unit * s;
   e->to_mu = e->to_sigma = 8 * unit + weight_error;
   double t_error = moment * (1 + 2 * t) / s + 4 * unit * t;
@@ -198,9 +198,10 @@ static void add_slopes(struct plane *plane, const gp_exact_window *window, const
 }
 
 static void add_params(struct plane *plane, const gp_exact_window *window, const gp_exact_solution *solution,
-                       const struct errors *e, double grad_y, int64_t map_at) {
+                       const struct errors *e, double grad_y, double grad_error, int64_t map_at) {
   const gp_pool_plan *plan = &plane->exact->plan;
   double grad = fabs(grad_y * solution->grad_weight), error = fabs(grad_y) * e->grad_weight + 64 * unit * grad;
+  error += grad_error * fabs(solution->grad_weight);
   if (plan->kind->link == GP_LINK_GATE) {
     for (int64_t i = 0; i < window->rows; ++i)
       for (int64_t j = 0; j < window->columns; ++j)
@@ -231,8 +232,9 @@ static void add_position(struct plane *plane, int64_t row, int64_t column) {
   double average = get_or_zero(&exact->in[POOL_GRAD_AVERAGE_Y], at) / outputs;
   int64_t first =
       gp_pool_span_at(&plan->desc, 0, row).begin * plan->desc.width + gp_pool_span_at(&plan->desc, 1, column).begin;
-  add_slopes(plane, &window, &solution, &e, first, direct + average, 4 * unit * (fabs(direct) + fabs(average)));
-  add_params(plane, &window, &solution, &e, direct + average, pool_at(gp_pool_map_plane(plan, n, c), row, column));
+  double grad_y = direct + average, grad_error = 4 * unit * (fabs(direct) + fabs(average));
+  add_slopes(plane, &window, &solution, &e, first, grad_y, grad_error);
+  add_params(plane, &window, &solution, &e, grad_y, grad_error, pool_at(gp_pool_map_plane(plan, n, c), row, column));
 }
 
 static void add_grad_x(struct plane *plane) {
