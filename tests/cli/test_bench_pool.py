@@ -103,7 +103,8 @@ def test_list(places):
         assert f"\n{kind} at a:\n" in text
     for block in text.split("\n\n")[1:]:
         assert len(re.findall(r"^  \w+ +picked$", block, re.M)) == 1, block
-        assert len(block.splitlines()) >= 3, block
+        names = [line.split()[0] for line in block.splitlines()[1:]]
+        assert names[-2:] == ["baseline", "reference"] and len(set(names)) == len(names), block
 
 
 def test_list_follows_the_environment(places, monkeypatch):
