@@ -102,7 +102,7 @@ gp_pool_desc pool_random_desc(test_random *random) {
         .seed = random_word(random),
         .call_offset = (uint32_t)random_word(random),
         .first_sample = random_one_in(random, 3) ? random_below(random, INT64_C(1) << 36) : 0,
-        .threads = random_one_in(random, 50) ? 2 : 1, /* more: test_thread_counts_agree */
+        .threads = random_one_in(random, 200) ? 2 : 1, /* more: test_thread_counts_agree */
     };
     desc.channels = pick_channels(random, desc.layout);
     pick_window(random, &desc);
