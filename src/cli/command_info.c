@@ -1,6 +1,7 @@
 /* gausspool info */
 #include "base/status.h"
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "data/source.h"
 #include "models/models.h"
 #include "train/model_file.h"
@@ -17,29 +18,9 @@ typedef struct info_config {
 
 #define FIELD(name) .offset = offsetof(info_config, name)
 static const option_desc options[] = {
-    {.name = "arch",
-     FIELD(arch),
-     .type = OPTION_STRING,
-     .section = "net",
-     .metavar = "NAME",
-     .default_text = "resnet20",
-     .help = "net; --list names them"},
-    {.name = "pool",
-     FIELD(pool),
-     .type = OPTION_STRING,
-     .section = "net",
-     .metavar = "NAME",
-     .default_text = "gauss_CN",
-     .help = "pooling; --list names them"},
-    {.name = "classes",
-     FIELD(classes),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "N",
-     .default_text = "10",
-     .min = 1,
-     .max = 1000000,
-     .help = "classes"},
+    CLI_OPTION_NET_ARCH(info_config),
+    CLI_OPTION_NET_POOL(info_config),
+    CLI_OPTION_CLASSES(info_config),
     {.name = "image-size",
      FIELD(image_size),
      .type = OPTION_INT64,
@@ -49,27 +30,9 @@ static const option_desc options[] = {
      .min = 1,
      .max = 16384,
      .help = "height and width of the images"},
-    {.name = "channels",
-     FIELD(channels),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "N",
-     .default_text = "1",
-     .min = 1,
-     .max = 3,
-     .help = "channels of the images: 1 grey, 3 colour"},
-    {.name = "dataset",
-     FIELD(dataset),
-     .type = OPTION_STRING,
-     .section = "net",
-     .metavar = "NAME",
-     .help = "take classes, image size and channels from a data set"},
-    {.name = "data",
-     FIELD(data),
-     .type = OPTION_PATH,
-     .section = "net",
-     .metavar = "DIR",
-     .help = "its folder (default: where the data set's package puts it)"},
+    CLI_OPTION_CHANNELS(info_config),
+    CLI_OPTION_DATASET(info_config, "net", "take classes, image size and channels from a data set"),
+    CLI_OPTION_DATA(info_config, "net"),
     {.name = "batch",
      FIELD(batch),
      .type = OPTION_INT64,
@@ -80,12 +43,7 @@ static const option_desc options[] = {
      .max = 1 << 20,
      .help = "images at once, for the memory of a training step"},
     {.name = "list", FIELD(list), .type = OPTION_BOOL, .section = "run", .help = "list nets, poolings and data sets"},
-    {.name = "help",
-     .short_name = 'h',
-     FIELD(help),
-     .type = OPTION_BOOL,
-     .section = "run",
-     .help = "print this and exit"},
+    CLI_OPTION_HELP(info_config),
 };
 static const option_table table = {options, sizeof options / sizeof *options};
 
@@ -173,8 +131,13 @@ cleanup:
   return status;
 }
 
-static gp_status print_info(const info_config *config) {
+static gp_status print_info(void *opaque) {
+  const info_config *config = opaque;
   gp_status status = GP_OK;
+  if (config->list) {
+    print_list();
+    return GP_OK;
+  }
   model_info info = {0};
   nn_net *net = NULL;
   GP_TRY(describe(config, &info));
@@ -191,29 +154,14 @@ cleanup:
   return status;
 }
 
-static gp_status read_arguments(info_config *config, int argc, char *const argv[]) {
-  gp_status status = GP_OK;
-  GP_TRY(options_init(&table, config));
-  GP_TRY(options_parse(&table, config, argc, argv, NULL, NULL));
-  GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));
-cleanup:
-  return status;
+static gp_status check(void *opaque) {
+  const info_config *config = opaque;
+  return cli_check_names(config->arch, config->pool, config->dataset);
 }
 
 int command_info(const cli_command *command, int argc, char *const argv[]) {
   info_config config = {0};
-  int code = CLI_OK;
-  gp_status status = read_arguments(&config, argc, argv);
-  if (status != GP_OK) {
-    code = cli_fail_usage(status);
-  } else if (config.help) {
-    cli_print_help(command, &table);
-  } else if (config.list) {
-    print_list();
-  } else {
-    status = print_info(&config);
-    if (status != GP_OK) code = cli_fail(status);
-  }
-  options_clear(&table, &config);
-  return code;
+  const cli_course course = {
+      .table = &table, .config = &config, .help = &config.help, .check = check, .run = print_info};
+  return cli_run(command, &course, argc, argv);
 }

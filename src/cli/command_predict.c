@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "cli/apply.h"
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "cli/samples.h"
 #include "data/decode.h"
 #include "data/resize.h"
@@ -15,80 +16,6 @@
 
 enum { BATCH = 64, SHOWN = 5 };
 
-typedef struct predict_config {
-  char *model_file, *dataset, *data, *arch, *pool, *logits_out, *samples;
-  int64_t threads;
-  bool invert, help;
-} predict_config;
-
-#define FIELD(name) .offset = offsetof(predict_config, name)
-static const option_desc options[] = {
-    {.name = "model-file",
-     FIELD(model_file),
-     .type = OPTION_PATH,
-     .section = "model",
-     .metavar = "FILE",
-     .help = "trained model or checkpoint (.safetensors)"},
-    {.name = "arch",
-     FIELD(arch),
-     .type = OPTION_STRING,
-     .section = "model",
-     .metavar = "NAME",
-     .help = "net of a plain state dict, e.g. saved from PyTorch; other files name their own"},
-    {.name = "pool",
-     FIELD(pool),
-     .type = OPTION_STRING,
-     .section = "model",
-     .metavar = "NAME",
-     .help = "pooling of a plain state dict"},
-    {.name = "samples",
-     FIELD(samples),
-     .type = OPTION_LIST,
-     .section = "images",
-     .metavar = "I-J,K,…",
-     .check = cli_samples_check,
-     .help = "numbers of test images of the data set, instead of files, e.g. 0-9,17"},
-    {.name = "dataset",
-     FIELD(dataset),
-     .type = OPTION_STRING,
-     .section = "images",
-     .metavar = "NAME",
-     .help = "data set (default: the one the model was trained on)"},
-    {.name = "data",
-     FIELD(data),
-     .type = OPTION_PATH,
-     .section = "images",
-     .metavar = "DIR",
-     .help = "its folder (default: where the data set's package puts it)"},
-    {.name = "invert",
-     FIELD(invert),
-     .type = OPTION_BOOL,
-     .section = "images",
-     .help = "swap black and white of image files"},
-    {.name = "logits-out",
-     FIELD(logits_out),
-     .type = OPTION_PATH,
-     .section = "output",
-     .metavar = "FILE.npy",
-     .help = "write the raw scores as a NumPy array [images][classes]"},
-    {.name = "threads",
-     FIELD(threads),
-     .type = OPTION_INT64,
-     .section = "run",
-     .metavar = "N",
-     .default_text = "0",
-     .min = 0,
-     .max = 4096,
-     .help = "threads that compute; 0: as the machine has"},
-    {.name = "help",
-     .short_name = 'h',
-     FIELD(help),
-     .type = OPTION_BOOL,
-     .section = "run",
-     .help = "print this and exit"},
-};
-static const option_table table = {options, sizeof options / sizeof *options};
-
 /* Files, or sample numbers of the source: one of the two. */
 typedef struct inputs {
   const char *const *files;
@@ -96,6 +23,41 @@ typedef struct inputs {
   int64_t count;
   bool wrong; /* the numbers are none of the data set's */
 } inputs;
+
+typedef struct predict_config {
+  char *model_file, *dataset, *data, *arch, *pool, *logits_out, *samples;
+  int64_t threads;
+  bool invert, help;
+  /* Beyond the options: */
+  const char **files; /* the positional arguments */
+  int file_count;
+  inputs in;
+} predict_config;
+
+#define FIELD(name) .offset = offsetof(predict_config, name)
+static const option_desc options[] = {
+    CLI_OPTION_MODEL_FILE(predict_config),
+    CLI_OPTION_MODEL_ARCH(predict_config),
+    CLI_OPTION_MODEL_POOL(predict_config),
+    {.name = "samples",
+     FIELD(samples),
+     .type = OPTION_LIST,
+     .section = "images",
+     .metavar = "I-J,K,…",
+     .check = cli_samples_check,
+     .help = "numbers of test images of the data set, instead of files, e.g. 0-9,17"},
+    CLI_OPTION_DATASET(predict_config, "images", "data set (default: the one the model was trained on)"),
+    CLI_OPTION_DATA(predict_config, "images"),
+    {.name = "invert",
+     FIELD(invert),
+     .type = OPTION_BOOL,
+     .section = "images",
+     .help = "swap black and white of image files"},
+    CLI_OPTION_LOGITS_OUT(predict_config, "write the raw scores as a NumPy array [images][classes]"),
+    CLI_OPTION_THREADS(predict_config),
+    CLI_OPTION_HELP(predict_config),
+};
+static const option_table table = {options, sizeof options / sizeof *options};
 
 typedef struct predictor {
   const predict_config *config;
@@ -199,10 +161,16 @@ static void print_prediction(const predictor *p, const inputs *in, int64_t i) {
   putchar('\n');
 }
 
-static gp_status predict(const predict_config *config, inputs *in) {
+static gp_status predict(void *opaque) {
+  predict_config *config = opaque;
+  inputs *in = &config->in;
   gp_status status = GP_OK;
   predictor p = {.config = config};
   if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
+  if (config->file_count > 0) {
+    in->files = config->files;
+    in->count = config->file_count;
+  }
   GP_TRY(cli_model_open(&p.model, &(cli_model_desc){.path = config->model_file,
                                                     .arch = config->arch,
                                                     .pool = config->pool,
@@ -230,43 +198,34 @@ cleanup:
   return status;
 }
 
-static gp_status read_arguments(predict_config *config, const char **files, int *count, int argc, char *const argv[]) {
-  gp_status status = GP_OK;
-  GP_TRY(options_init(&table, config));
-  GP_TRY(options_parse(&table, config, argc, argv, files, count));
-  if (config->help) goto cleanup;
+static gp_status check(void *opaque) {
+  const predict_config *config = opaque;
+  const bool files = config->file_count > 0;
   if (config->model_file[0] == '\0')
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected --model-file FILE, found none"));
-  if ((*count > 0) == (config->samples[0] != '\0'))
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected image files or --samples, found %s",
-                   *count > 0 ? "both" : "neither"));
-  if (*count > 0 && (config->dataset[0] != '\0' || config->data[0] != '\0'))
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected --%s with --samples, found it with image files",
-                   config->dataset[0] != '\0' ? "dataset" : "data"));
-  GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));
-cleanup:
-  return status;
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected --model-file FILE, found none");
+  if (files == (config->samples[0] != '\0'))
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected image files or --samples, found %s",
+                   files ? "both" : "neither");
+  if (files && (config->dataset[0] != '\0' || config->data[0] != '\0'))
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "predict: expected --%s with --samples, found it with image files",
+                   config->dataset[0] != '\0' ? "dataset" : "data");
+  return cli_check_names(config->arch, config->pool, config->dataset);
 }
 
 int command_predict(const cli_command *command, int argc, char *const argv[]) {
   predict_config config = {0};
-  inputs in = {0};
-  const char **files = NULL;
-  int count = 0, code = CLI_OK;
-  gp_status status = GP_ALLOC(&files, (size_t)argc + 1);
-  if (status == GP_OK) status = read_arguments(&config, files, &count, argc, argv);
-  if (status != GP_OK) {
-    code = cli_fail_usage(status);
-  } else if (config.help) {
-    cli_print_help(command, &table);
-  } else {
-    in.files = count > 0 ? files : NULL;
-    in.count = count;
-    status = predict(&config, &in);
-    if (status != GP_OK) code = in.wrong ? cli_fail_usage(status) : cli_fail(status);
-  }
-  gp_free(in.samples);
-  gp_free(files);
-  options_clear(&table, &config);
+  gp_status status = GP_ALLOC(&config.files, (size_t)argc + 1);
+  if (status != GP_OK) return cli_fail(status);
+  const cli_course course = {.table = &table,
+                             .config = &config,
+                             .help = &config.help,
+                             .positionals = config.files,
+                             .positional_count = &config.file_count,
+                             .check = check,
+                             .run = predict,
+                             .wrong_usage = &config.in.wrong};
+  const int code = cli_run(command, &course, argc, argv);
+  gp_free(config.in.samples);
+  gp_free(config.files);
   return code;
 }

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "cli/apply.h"
 #include "cli/cli.h"
+#include "cli/options.h"
 #include "cli/progress.h"
 #include "train/evaluate.h"
 #include "train/npy.h"
@@ -19,42 +20,13 @@ typedef struct test_config {
 
 #define FIELD(name) .offset = offsetof(test_config, name)
 static const option_desc options[] = {
-    {.name = "model-file",
-     FIELD(model_file),
-     .type = OPTION_PATH,
-     .section = "model",
-     .metavar = "FILE",
-     .help = "trained model or checkpoint (.safetensors)"},
-    {.name = "arch",
-     FIELD(arch),
-     .type = OPTION_STRING,
-     .section = "model",
-     .metavar = "NAME",
-     .help = "net of a plain state dict, e.g. saved from PyTorch; other files name their own"},
-    {.name = "pool",
-     FIELD(pool),
-     .type = OPTION_STRING,
-     .section = "model",
-     .metavar = "NAME",
-     .help = "pooling of a plain state dict"},
-    {.name = "dataset",
-     FIELD(dataset),
-     .type = OPTION_STRING,
-     .section = "data",
-     .metavar = "NAME",
-     .help = "data set (default: the one the model was trained on)"},
-    {.name = "data",
-     FIELD(data),
-     .type = OPTION_PATH,
-     .section = "data",
-     .metavar = "DIR",
-     .help = "its folder (default: where the data set's package puts it)"},
-    {.name = "logits-out",
-     FIELD(logits_out),
-     .type = OPTION_PATH,
-     .section = "output",
-     .metavar = "FILE.npy",
-     .help = "write the raw scores of all images, in file order, as a NumPy array [images][classes]"},
+    CLI_OPTION_MODEL_FILE(test_config),
+    CLI_OPTION_MODEL_ARCH(test_config),
+    CLI_OPTION_MODEL_POOL(test_config),
+    CLI_OPTION_DATASET(test_config, "data", "data set (default: the one the model was trained on)"),
+    CLI_OPTION_DATA(test_config, "data"),
+    CLI_OPTION_LOGITS_OUT(test_config,
+                          "write the raw scores of all images, in file order, as a NumPy array [images][classes]"),
     {.name = "batch-size",
      FIELD(batch_size),
      .type = OPTION_INT64,
@@ -73,21 +45,8 @@ static const option_desc options[] = {
      .min = 0,
      .max = 256,
      .help = "threads that read images"},
-    {.name = "threads",
-     FIELD(threads),
-     .type = OPTION_INT64,
-     .section = "run",
-     .metavar = "N",
-     .default_text = "0",
-     .min = 0,
-     .max = 4096,
-     .help = "threads that compute; 0: as the machine has"},
-    {.name = "help",
-     .short_name = 'h',
-     FIELD(help),
-     .type = OPTION_BOOL,
-     .section = "run",
-     .help = "print this and exit"},
+    CLI_OPTION_THREADS(test_config),
+    CLI_OPTION_HELP(test_config),
 };
 static const option_table table = {options, sizeof options / sizeof *options};
 
@@ -117,7 +76,8 @@ cleanup:
   return status;
 }
 
-static gp_status test(const test_config *config) {
+static gp_status test(void *opaque) {
+  const test_config *config = opaque;
   gp_status status = GP_OK;
   cli_model model = {0};
   cli_progress *progress = NULL;
@@ -146,29 +106,15 @@ cleanup:
   return status;
 }
 
-static gp_status read_arguments(test_config *config, int argc, char *const argv[]) {
-  gp_status status = GP_OK;
-  GP_TRY(options_init(&table, config));
-  GP_TRY(options_parse(&table, config, argc, argv, NULL, NULL));
-  if (!config->help && config->model_file[0] == '\0')
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "test: expected --model-file FILE, found none"));
-  GP_TRY(cli_check_names(config->arch, config->pool, config->dataset));
-cleanup:
-  return status;
+static gp_status check(void *opaque) {
+  const test_config *config = opaque;
+  if (config->model_file[0] == '\0')
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "test: expected --model-file FILE, found none");
+  return cli_check_names(config->arch, config->pool, config->dataset);
 }
 
 int command_test(const cli_command *command, int argc, char *const argv[]) {
   test_config config = {0};
-  int code = CLI_OK;
-  gp_status status = read_arguments(&config, argc, argv);
-  if (status != GP_OK) {
-    code = cli_fail_usage(status);
-  } else if (config.help) {
-    cli_print_help(command, &table);
-  } else {
-    status = test(&config);
-    if (status != GP_OK) code = cli_fail(status);
-  }
-  options_clear(&table, &config);
-  return code;
+  const cli_course course = {.table = &table, .config = &config, .help = &config.help, .check = check, .run = test};
+  return cli_run(command, &course, argc, argv);
 }

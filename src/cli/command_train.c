@@ -121,6 +121,16 @@ static void print_result(const train_config *config, const train_result *result)
   putchar('\n');
 }
 
+/* Whether a failed run failed for the value of an option: the message begins with its name then. Not all that is asked of
+ * a value is known before the data is. */
+static bool is_wrong_usage(gp_status status) {
+  char name[64] = "";
+  const size_t length = strcspn(gp_last_error(), ":");
+  if (status != GP_ERROR_INVALID_ARGUMENT || length >= sizeof name) return false;
+  memcpy(name, gp_last_error(), length);
+  return options_find(&train_option_table, name) != NULL;
+}
+
 static int train(const train_config *config, const char *recipe, int argc, char *const argv[]) {
   gp_status status = GP_OK;
   cli_progress *progress = NULL;
@@ -141,7 +151,7 @@ static int train(const train_config *config, const char *recipe, int argc, char 
   GP_TRY(train_run(config, &observer, &result));
 cleanup:
   cli_progress_destroy(&progress);
-  int code = status == GP_OK ? CLI_OK : cli_fail(status);
+  int code = status == GP_OK ? CLI_OK : is_wrong_usage(status) ? cli_fail_usage(status) : cli_fail(status);
   if (status == GP_OK) print_result(config, &result);
   if (status == GP_ERROR_INTERRUPTED && result.checkpoint != NULL) print_resume_command(result.checkpoint, argc, argv);
   train_result_clear(&result);

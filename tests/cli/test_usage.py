@@ -95,6 +95,16 @@ def test_unknown_net(data, tmp_path, settings, names):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("settings, names", [
+    (dict(mean="1,2"), ("mean", "1 channels", "1,2")),
+    (dict(std="0.1,0.2,0.3"), ("std", "1 channels")),
+    (dict(mean="1,2,3,4"), ("mean", "1,2,3,4")),
+])
+def test_numbers_for_other_channels(data, tmp_path, settings, names):
+    fails(*train_arguments(data, tmp_path / "out", **settings), status=2, names=names)
+
+
+@pytest.mark.bad_input
 def test_missing_files(data, trained, tmp_path):
     none = tmp_path / "none"
     fails(*train_arguments(none, tmp_path / "out"), names=none)
