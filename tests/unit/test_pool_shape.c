@@ -1,6 +1,5 @@
 /* Output sizes and windows against a brute-force statement of PyTorch's rule; what the entry points refuse. */
 #include "pool/shape.h"
-#include "pool_case.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -112,7 +111,7 @@ static void test_bad_descriptors(void **state) {
   gp_pool_desc fine = good();
   assert_int_equal(gp_pool_output_size(&fine, NULL, NULL), GP_OK);
   REFUSED("kind", kind = (gp_pool_kind)77);
-  REFUSED("dtype", dtype = (gp_dtype)2);
+  REFUSED("dtype", dtype = (gp_dtype)4);
   REFUSED("layout", layout = (gp_layout)4);
   REFUSED("pad_count", pad_count = (gp_pad_count)2);
   REFUSED("param_shape", param_shape = (gp_param_shape)5);
@@ -131,11 +130,159 @@ static void test_bad_descriptors(void **state) {
   REFUSED("eps", eps = NAN);
   REFUSED("eps", eps = INFINITY);
   REFUSED("threads", threads = -1);
+  REFUSED("norm", norm = 0.5);
+  REFUSED("norm", norm = -1);
+  REFUSED("norm", norm = NAN);
+  REFUSED("norm", norm = INFINITY);
   REFUSED("first_sample", first_sample = -1);
   REFUSED("first_sample", first_sample = INT64_MAX);
   REFUSED("address space", channels = INT64_C(1) << 58);
   assert_int_equal(gp_pool_output_size(NULL, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
 }
+
+/* ---- Adaptive windows ---------------------------------------------------------------------- */
+
+static gp_pool_desc adaptive(int64_t height, int64_t width, int32_t rows, int32_t columns) {
+  return (gp_pool_desc){.kind = GP_POOL_AVERAGE,
+                        .batch = 1,
+                        .channels = 1,
+                        .height = height,
+                        .width = width,
+                        .adaptive = {rows, columns}};
+}
+
+/* torch.nn.AdaptiveAvgPool2d: from floor(o·size/outputs) to ceil((o + 1)·size/outputs). */
+static void test_adaptive_windows(void **state) {
+  (void)state;
+  for (int64_t size = 1; size <= 20; ++size)
+    for (int32_t outputs = 1; outputs <= 24; ++outputs) {
+      gp_pool_desc desc = adaptive(size, 3, outputs, 3);
+      int64_t height = 0;
+      assert_int_equal(gp_pool_output_size(&desc, &height, NULL), GP_OK);
+      assert_int_equal(height, outputs);
+      for (int64_t out = 0; out < outputs; ++out) {
+        gp_pool_span span = gp_pool_span_at(&desc, 0, out);
+        assert_int_equal(span.begin, (int64_t)floor((double)(out * size) / outputs));
+        assert_int_equal(span.end, (int64_t)ceil((double)((out + 1) * size) / outputs));
+        assert_int_equal(span.divisor, span.end - span.begin);
+        assert_int_equal(gp_pool_kernel_of(&desc, 0, &span), span.divisor);
+      }
+    }
+}
+
+static void test_bad_adaptive(void **state) {
+  (void)state;
+  gp_pool_desc desc = adaptive(8, 8, 2, 0);
+  assert_int_equal(gp_pool_output_size(&desc, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "adaptive"));
+  desc = adaptive(8, 8, -1, 2);
+  assert_int_equal(gp_pool_output_size(&desc, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
+  desc = adaptive(8, 8, 2, 2);
+  desc.kernel[1] = 2;
+  assert_int_equal(gp_pool_output_size(&desc, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
+  desc = adaptive(8, 8, 2, 2);
+  desc.stride[0] = 2;
+  assert_int_equal(gp_pool_output_size(&desc, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
+  desc = adaptive(8, 8, 2, 2);
+  desc.padding[0] = 1;
+  assert_int_equal(gp_pool_output_size(&desc, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "kernel, stride and padding must be 0"));
+  desc = adaptive(8, 8, 2, 2);
+  desc.kind = GP_POOL_GATED;
+  desc.param_shape = GP_SHAPE_C;
+  assert_int_equal(gp_pool_output_size(&desc, NULL, NULL), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "gated"));
+}
+
+/* ---- Parameters of the kinds --------------------------------------------------------------- */
+
+static void test_param_shapes(void **state) {
+  (void)state;
+  static const struct {
+    gp_pool_kind kind;
+    bool takes[5]; /* NC, C, N, ONE, NCHW */
+  } rows[] = {
+      {GP_POOL_ISP_GAUSSIAN, {true, true, true, true, false}},
+      {GP_POOL_GAUSSIAN, {true, true, true, true, false}},
+      {GP_POOL_HALF_GAUSSIAN, {true, true, true, true, false}},
+      {GP_POOL_WEIGHTED, {true, true, true, true, true}},
+      {GP_POOL_MAX_ENTROPY, {true, true, true, true, true}},
+      {GP_POOL_MIXED, {true, true, true, true, true}},
+      {GP_POOL_GATED, {false, true, false, true, false}},
+      {GP_POOL_AVERAGE, {true, true, true, true, true}}, /* looks at none */
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i)
+    for (int shape = GP_SHAPE_NC; shape <= GP_SHAPE_NCHW; ++shape) {
+      gp_pool_desc desc = good();
+      desc.kind = rows[i].kind;
+      desc.param_shape = (gp_param_shape)shape;
+      gp_status expected = rows[i].takes[shape] ? GP_OK : GP_ERROR_INVALID_ARGUMENT;
+      if (gp_pool_output_size(&desc, NULL, NULL) != expected) fail_msg("kind %d, shape %d", (int)desc.kind, shape);
+    }
+}
+
+/* ---- Strides ------------------------------------------------------------------------------- */
+
+static gp_status plan_with(gp_layout layout, gp_strides x, gp_strides y, gp_pool_plan *plan) {
+  gp_pool_desc desc = good();
+  desc.layout = layout;
+  desc.x_stride = x;
+  desc.y_stride = y;
+  return gp_pool_plan_make(plan, &desc);
+}
+
+/* good() is 2 x 3 x 8 x 8, pooled to 4 x 4. */
+static void test_strides(void **state) {
+  (void)state;
+  const gp_strides dense = {0};
+  gp_pool_plan plan;
+  assert_int_equal(plan_with(GP_NCHW, dense, dense, &plan), GP_OK);
+  assert_memory_equal(&plan.desc.x_stride, &((gp_strides){192, 64, 8, 1}), sizeof(gp_strides));
+  assert_memory_equal(&plan.desc.y_stride, &((gp_strides){48, 16, 4, 1}), sizeof(gp_strides));
+  assert_int_equal(plan_with(GP_NHWC, dense, dense, &plan), GP_OK);
+  assert_memory_equal(&plan.desc.x_stride, &((gp_strides){192, 1, 24, 3}), sizeof(gp_strides));
+  assert_int_equal(plan_with(GP_NCHW8C, dense, dense, &plan), GP_OK);
+  assert_memory_equal(&plan.desc.x_stride, &((gp_strides){512, 512, 64, 8}), sizeof(gp_strides));
+
+  /* Inputs may repeat elements, outputs may not. */
+  assert_int_equal(plan_with(GP_NCHW, (gp_strides){0, 64, 8, 1}, dense, &plan), GP_OK);
+  assert_int_equal(plan_with(GP_NCHW, dense, (gp_strides){0, 16, 4, 1}, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "y_stride"));
+  assert_non_null(strstr(gp_last_error(), "share memory"));
+  assert_int_equal(plan_with(GP_NCHW, dense, (gp_strides){48, 16, 3, 1}, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_int_equal(plan_with(GP_NCHW, dense, (gp_strides){48, 15, 4, 1}, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_int_equal(plan_with(GP_NCHW, dense, (gp_strides){96, 16, 4, 1}, &plan), GP_OK);
+  assert_int_equal(plan_with(GP_NCHW, dense, (gp_strides){48, 1, 12, 3}, &plan), GP_OK); /* NHWC in memory */
+  assert_int_equal(plan_with(GP_NCHW, dense, (gp_strides){4, 32, 8, 1}, &plan), GP_OK);  /* samples side by side */
+
+  assert_int_equal(plan_with(GP_NCHW, (gp_strides){192, 64, 8, -1}, dense, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "x_stride"));
+  assert_int_equal(plan_with(GP_NCHW, (gp_strides){INT64_MAX, 64, 8, 1}, dense, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "address space"));
+  assert_int_equal(plan_with(GP_NCHW8C, (gp_strides){512, 512, 64, 4}, dense, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "multiples of the block"));
+  assert_int_equal(plan_with(GP_NCHW16C, dense, (gp_strides){256, 256, 64, 8}, &plan), GP_ERROR_INVALID_ARGUMENT);
+  assert_int_equal(plan_with(GP_NCHW16C, dense, (gp_strides){512, 256, 64, 16}, &plan), GP_OK);
+}
+
+/* The stride of an axis of one element means nothing. */
+static void test_strides_of_single_axes(void **state) {
+  (void)state;
+  gp_pool_desc desc = {.kind = GP_POOL_MAX,
+                       .batch = 1,
+                       .channels = 1,
+                       .height = 1,
+                       .width = 4,
+                       .kernel = {1, 2},
+                       .x_stride = {-7, -1, 99, 1},
+                       .y_stride = {0, 0, 0, 1}};
+  gp_pool_plan plan;
+  assert_int_equal(gp_pool_plan_make(&plan, &desc), GP_OK);
+  assert_int_equal(plan.desc.x_stride.n, 4);
+  assert_int_equal(plan.desc.x_stride.w, 1);
+}
+
+/* ---- Pointers ------------------------------------------------------------------------------ */
 
 static void test_missing_pointers(void **state) {
   (void)state;
@@ -159,12 +306,58 @@ static void test_missing_pointers(void **state) {
   forward.y = y;
   assert_int_equal(gp_pool_forward(&desc, &forward), GP_ERROR_INVALID_ARGUMENT);
   assert_non_null(strstr(gp_last_error(), "weight"));
+  desc.kind = GP_POOL_HALF_GAUSSIAN; /* sigma is its inference, too */
+  desc.stochasticity = GP_STOCHASTIC_NONE;
+  forward.sigma = NULL;
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "sigma"));
+  desc.kind = GP_POOL_WEIGHTED;
   gp_pool_backward_args backward = {.x = x, .weight = value, .grad_y = y};
   assert_int_equal(gp_pool_backward(&desc, &backward), GP_ERROR_INVALID_ARGUMENT);
   assert_non_null(strstr(gp_last_error(), "workspace"));
   backward.workspace = (char *)workspace_too_small + 1;
   assert_int_equal(gp_pool_backward(&desc, &backward), GP_ERROR_INVALID_ARGUMENT);
+  backward.grad_y = NULL;
+  assert_int_equal(gp_pool_backward(&desc, &backward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "grad_y"));
   assert_int_equal(gp_pool_draws(&desc, x), GP_ERROR_INVALID_ARGUMENT);
+}
+
+static void test_scale_without_shift(void **state) {
+  (void)state;
+  float x[384] = {0}, y[96] = {0}, value[6] = {0};
+  gp_pool_desc desc = good();
+  desc.kind = GP_POOL_MAX;
+  gp_pool_forward_args forward = {.x = x, .y = y, .scale = value};
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "`shift`"));
+  forward = (gp_pool_forward_args){.x = x, .y = y, .shift = value};
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "`scale`"));
+  forward.scale = (const char *)value + 2;
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "`scale` is not aligned"));
+  gp_pool_backward_args backward = {.x = x, .grad_y = y, .grad_x = x, .scale = value};
+  assert_int_equal(gp_pool_backward(&desc, &backward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "`shift`"));
+}
+
+/* Parameters of 16-bit tensors are float32. */
+static void test_alignment_of_dtypes(void **state) {
+  (void)state;
+  uint16_t x[2 * 384] = {0}, y[2 * 96] = {0};
+  float value[7] = {0};
+  gp_pool_desc desc = good();
+  desc.dtype = GP_BFLOAT16;
+  gp_pool_forward_args forward = {.x = x + 1, .mu = value, .y = y + 1};
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_OK);
+  forward.mu = (const char *)value + 2;
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_ERROR_INVALID_ARGUMENT);
+  assert_non_null(strstr(gp_last_error(), "`mu`"));
+  desc.kind = GP_POOL_WEIGHTED;
+  desc.param_shape = GP_SHAPE_NCHW; /* a map is of y's dtype */
+  forward.weight = y + 97;
+  assert_int_equal(gp_pool_forward(&desc, &forward), GP_OK);
 }
 
 static void test_empty_batch(void **state) {
@@ -193,9 +386,19 @@ static void test_layout_elements(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_windows),         cmocka_unit_test(test_published_sizes),
-      cmocka_unit_test(test_bad_descriptors), cmocka_unit_test(test_missing_pointers),
-      cmocka_unit_test(test_empty_batch),     cmocka_unit_test(test_layout_elements),
+      cmocka_unit_test(test_windows),
+      cmocka_unit_test(test_published_sizes),
+      cmocka_unit_test(test_bad_descriptors),
+      cmocka_unit_test(test_adaptive_windows),
+      cmocka_unit_test(test_bad_adaptive),
+      cmocka_unit_test(test_param_shapes),
+      cmocka_unit_test(test_strides),
+      cmocka_unit_test(test_strides_of_single_axes),
+      cmocka_unit_test(test_missing_pointers),
+      cmocka_unit_test(test_scale_without_shift),
+      cmocka_unit_test(test_alignment_of_dtypes),
+      cmocka_unit_test(test_empty_batch),
+      cmocka_unit_test(test_layout_elements),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
