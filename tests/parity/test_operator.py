@@ -289,18 +289,19 @@ def test_draws(operator, layout, dtype):
         assert_near(operator.draws(descriptor, expected.shape), expected, DRAW_TOLERANCE, f"draws {stochasticity}")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_slice(operator, kind):
+def test_slice(operator, kind, dtype):
     """A slice of a PyTorch tensor, by its own strides: as its copy."""
-    x = torch.randn(2, 9, 12, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    x = torch.randn(2, 9, 12, 11, dtype=getattr(torch, dtype), generator=torch.Generator().manual_seed(3))
     for memory_format in (torch.contiguous_format, torch.channels_last):
         part = x.contiguous(memory_format=memory_format)[:, 2:7, 1:, ::1]
         layout = "NCHW" if memory_format == torch.contiguous_format else "NHWC"
         shape = "ONE" if kind == "gated" else "NC"
-        descriptor = operator.descriptor(kind, "float64", layout, part.shape, (3, 2), (2, 2), (1, 1), param_shape=shape)
-        params = {name: np.linspace(0.1, 0.9, 6 if kind == "gated" else 10) for name in PARAMS.get(kind, ())}
+        descriptor = operator.descriptor(kind, dtype, layout, part.shape, (3, 2), (2, 2), (1, 1), param_shape=shape)
+        params = {name: np.linspace(0.1, 0.9, 6 if kind == "gated" else 10, dtype=dtype) for name in PARAMS.get(kind, ())}
         expected = operator.forward(descriptor, part.numpy(), **params)
-        y = Tensor(expected.shape, layout, "float64")
+        y = Tensor(expected.shape, layout, dtype)
         for name, stride in zip("nchw", part.stride()):
             setattr(descriptor.x_stride, name, stride)
         operator.call_forward(descriptor, x=part.data_ptr(), y=y.address,
