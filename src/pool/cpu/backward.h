@@ -12,9 +12,11 @@ struct backward_at {
   const gp_element *x;
   const float *weight;
   float *grad_weight; /* NULL: not wanted */
-  void *grad_x;       /* the lanes of the window's first element: gp_element where direct, or floats; NULL: not wanted */
-  vf grad_y, add;     /* add: what each element gets besides, where direct */
+  void *grad_x;   /* the lanes of the window's first element: gp_element where direct, or floats; NULL: not wanted */
+  vf grad_y, add; /* add: what each element gets besides, where direct */
   int lane, count;
+  bool stream; /* a constant, as size */
+  int size;
 };
 
 GP_INLINE void put(const struct backward_at *at, bool direct, int64_t i, int64_t j, vf value) {
@@ -23,7 +25,7 @@ GP_INLINE void put(const struct backward_at *at, bool direct, int64_t i, int64_t
   if (!direct) {
     float *to = (float *)at->grad_x + offset;
     vf_store(to, vf_load(to, GP_LANES) + value, GP_LANES);
-  } else if (at->count == GP_LANES && stretch->stream) {
+  } else if (at->count == GP_LANES && at->stream) {
     vf_stream_element((gp_element *)at->grad_x + offset, value);
   } else {
     vf_store_element((gp_element *)at->grad_x + offset, value, at->count);
@@ -39,9 +41,12 @@ GP_INLINE vf element_of(const struct backward_at *at, int64_t i, int64_t j) {
   return gp_element_at(at->x, at->window, i, j, at->count);
 }
 
-/* dx_i = gy·(1 + W·(x_i - m)/s·[v ≥ eps])/R, dW = gy·s */
+/* dx_i = gy·(1 + W·(x_i - m)/s·[v ≥ eps])/R, dW = gy·s. The differences are kept in registers rather than read again
+ * between the stores: such a load waits for stores whose address ends alike, as those of two large arrays do. */
 GP_INLINE void backward_gaussian_window(const struct backward_at *at, bool direct) {
-  gp_moments moments = gp_window_moments(at->x, at->window, at->stretch->eps, at->count);
+  vf kept[9];
+  bool keep = at->size > 0;
+  gp_moments moments = gp_window_moments(at->x, at->window, at->stretch->eps, at->count, keep ? kept : NULL);
   add_grad_weight(at, at->grad_y * moments.deviation);
   if (at->grad_x == NULL) return;
   vf level = at->grad_y * at->window->inverse;
@@ -49,7 +54,7 @@ GP_INLINE void backward_gaussian_window(const struct backward_at *at, bool direc
   tilt = (vf)(moments.free & (vi)tilt);
   if (direct) level += at->add;
   GP_EACH_ELEMENT(at->window) {
-    vf difference = (element_of(at, i, j) - moments.shift) - moments.offset;
+    vf difference = keep ? kept[i * at->window->columns + j] : (element_of(at, i, j) - moments.shift) - moments.offset;
     put(at, direct, i, j, level + tilt * difference);
   }
 }
@@ -185,9 +190,10 @@ GP_INLINE void backward_window(const struct backward_at *at, gp_form form, bool 
   }
 }
 
-GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool direct, const gp_window *window,
-                              int64_t column, int lane, int count) {
-  struct backward_at at = {.stretch = stretch, .window = window, .lane = lane, .count = count};
+GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool direct, bool stream, int size,
+                              const gp_window *window, int64_t column, int lane, int count) {
+  struct backward_at at = {
+      .stretch = stretch, .window = window, .lane = lane, .count = count, .stream = stream, .size = size};
   at.x = (const gp_element *)stretch->x + column * stretch->x_step + lane;
   at.grad_y = vf_load_element((const gp_element *)stretch->grad_y + column * stretch->grad_y_step + lane, count);
   if (stretch->grad_average_y != NULL) at.grad_y += vf_load(stretch->grad_average_y + lane, GP_LANES);
@@ -201,20 +207,27 @@ GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool dire
   backward_window(&at, form, direct);
 }
 
-/* `size`, a constant, is the straight-line window's, or 0. */
-GP_INLINE void backward_stretch(const gp_stretch *stretch, gp_form form, bool direct, int size) {
-  gp_window window = gp_stretch_window(stretch, size);
-  for (int64_t column = 0; column < stretch->count; ++column) {
-    gp_fetch_ahead(stretch, column);
-    int lanes = stretch->lanes, lane = 0;
-    for (; lane + GP_LANES <= lanes; lane += GP_LANES)
-      backward_lanes(stretch, form, direct, &window, column, lane, GP_LANES);
-    if (lane < lanes) backward_lanes(stretch, form, direct, &window, column, lane, lanes - lane);
+/* As forward_stretch(). */
+GP_INLINE void backward_stretch(const gp_stretch *shared, gp_form form, bool direct, bool stream, int size) {
+  const gp_stretch stretch = *shared;
+  const gp_window window = gp_stretch_window(&stretch, size);
+  for (int64_t column = 0; column < stretch.count; ++column) {
+    gp_fetch_ahead(&stretch, column);
+    int lane = 0;
+    for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
+      backward_lanes(&stretch, form, direct, stream, size, &window, column, lane, GP_LANES);
+    if (lane < stretch.lanes)
+      backward_lanes(&stretch, form, direct, stream, size, &window, column, lane, stretch.lanes - lane);
   }
 }
 
-#define BACKWARD(name, form, direct, size) \
-  static void name(const gp_stretch *stretch) { backward_stretch(stretch, (form), (direct), (size)); }
+#define BACKWARD(name, form, direct, size)                        \
+  static void name(const gp_stretch *stretch) {                   \
+    if ((direct) && stretch->stream)                              \
+      backward_stretch(stretch, (form), (direct), true, (size));  \
+    else                                                          \
+      backward_stretch(stretch, (form), (direct), false, (size)); \
+  }
 
 BACKWARD(direct_gaussian_2x2, GP_FORM_GAUSSIAN, true, 2)
 BACKWARD(direct_gaussian, GP_FORM_GAUSSIAN, true, 0)

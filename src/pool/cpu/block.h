@@ -217,8 +217,7 @@ static void make_columns(gp_work *work, int64_t row, int64_t base, int64_t end) 
     gp_stage(&work->map, (gp_rectangle){row, base, 1, end - base}, lanes, work->columns.weight);
     return;
   }
-  for (int64_t column = base; column < end; column += 4)
-    gp_draw_columns(call->plan, &work->run, row, column / 4, call->backward, &work->columns, (column - base) * lanes);
+  gp_columns_draw(call->plan, &work->run, row, base, end, call->backward, &work->columns);
 }
 
 /* dW of the columns [begin, end) that the block owns: into the sums or the map's gradient. */
@@ -230,13 +229,16 @@ static void take_columns(gp_work *work, const gp_block *block, int64_t row, int6
   const float *grad = work->columns.grad + (begin - base) * lanes;
   if (work->run.source == GP_SOURCE_MAP) {
     if (call->grads.grad_weight != NULL)
-      gp_unstage(&work->grad_map, (gp_rectangle){row, begin, 1, end - begin}, lanes, (end - begin) * lanes, false, grad);
+      gp_unstage(&work->grad_map, (gp_rectangle){row, begin, 1, end - begin}, lanes, (end - begin) * lanes, false,
+                 grad);
     return;
   }
   if (call->plan->kind->draws != GP_DRAWS_NORMAL) return;
-  const float *slope = work->columns.slope + (begin - base) * lanes, *draw = work->columns.draw + (begin - base) * lanes;
+  const float *slope = work->columns.slope + (begin - base) * lanes,
+              *draw = work->columns.draw + (begin - base) * lanes;
   for (int lane = 0; lane < lanes; lane += GP_LANES) {
-    vf mu = vf_load(work->row_sums[GP_SUM_MU] + lane, GP_LANES), sigma = vf_load(work->row_sums[GP_SUM_SIGMA] + lane, GP_LANES);
+    vf mu = vf_load(work->row_sums[GP_SUM_MU] + lane, GP_LANES),
+       sigma = vf_load(work->row_sums[GP_SUM_SIGMA] + lane, GP_LANES);
     for (int64_t at = lane; at < (end - begin) * lanes; at += lanes) {
       vf grad_a = vf_load(grad + at, GP_LANES) * vf_load(slope + at, GP_LANES);
       mu += grad_a;
@@ -250,13 +252,20 @@ static void take_columns(gp_work *work, const gp_block *block, int64_t row, int6
 /* ---- Rows ---------------------------------------------------------------------------------- */
 
 /* Row sums are in float and short; their totals in double. */
+static void fold_sum(gp_work *work, enum gp_sum which) {
+  for (int i = 0; i < work->run.lanes; ++i) {
+    work->sums[which][i] += (double)work->row_sums[which][i];
+    work->row_sums[which][i] = 0.0f;
+  }
+}
+
+/* The sums that an output row makes. */
 static void fold_row_sums(gp_work *work) {
-  for (int k = 0; k < GP_SUMS; ++k)
-    for (int i = 0; i < work->run.lanes; ++i) {
-      work->sums[k][i] += (double)work->row_sums[k][i];
-      work->row_sums[k][i] = 0.0f;
-    }
-  if (work->call->form != GP_FORM_GATED) return;
+  if (work->call->form != GP_FORM_GATED) {
+    fold_sum(work, GP_SUM_MU);
+    if (work->run.source == GP_SOURCE_DRAWN) fold_sum(work, GP_SUM_SIGMA);
+    return;
+  }
   for (int64_t i = 0; i < gp_param_values(work->call->plan) * work->run.lanes; ++i) {
     work->mask_sums[i] += (double)work->mask_row_sums[i];
     work->mask_row_sums[i] = 0.0f;
@@ -390,7 +399,9 @@ static void finish_row(gp_work *work, const float *x, const float *raw, float *g
     vf_store(work->row_sums[GP_SUM_SCALE] + lane, scale_sum, GP_LANES);
     vf_store(work->row_sums[GP_SUM_SHIFT] + lane, shift_sum, GP_LANES);
   }
-  if (scaled) fold_row_sums(work);
+  if (!scaled) return;
+  fold_sum(work, GP_SUM_SCALE);
+  fold_sum(work, GP_SUM_SHIFT);
 }
 
 static void finish_grad_x(gp_work *work, const gp_block *block) {

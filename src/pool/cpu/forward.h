@@ -51,43 +51,50 @@ GP_INLINE vf forward_window(const gp_stretch *stretch, gp_form form, const gp_el
     gp_softmax softmax = gp_window_softmax(x, window, w, count);
     return 2.0f * (softmax.peak * 0.5f + softmax.half);
   }
-  gp_moments moments = gp_window_moments(x, window, stretch->eps, count);
+  gp_moments moments = gp_window_moments(x, window, stretch->eps, count, NULL);
   return moments.shift + (moments.offset + w * moments.deviation);
 }
 
-GP_INLINE void forward_lanes(const gp_stretch *stretch, gp_form form, const gp_element *x, const gp_window *window,
-                             const float *weight, gp_element *y, int lane, int count) {
+GP_INLINE void forward_lanes(const gp_stretch *stretch, gp_form form, bool stream, const gp_element *x,
+                             const gp_window *window, const float *weight, gp_element *y, int lane, int count) {
   vf value = forward_window(stretch, form, x + lane, window, weight + lane, lane, count);
   if (stretch->sum_y != NULL) {
     float *sum = stretch->sum_y + lane;
     vf_store(sum, vf_load(sum, GP_LANES) + value, GP_LANES);
   }
-  if (count == GP_LANES && stretch->stream)
+  if (count == GP_LANES && stream)
     vf_stream_element(y + lane, value);
   else
     vf_store_element(y + lane, value, count);
 }
 
-/* `size`, a constant, is the straight-line window's, or 0. */
-GP_INLINE void forward_stretch(const gp_stretch *stretch, gp_form form, int size) {
-  gp_window window = gp_stretch_window(stretch, size);
-  const gp_element *x = stretch->x;
-  const float *weight = stretch->weight;
-  gp_element *y = stretch->y;
-  for (int64_t column = 0; column < stretch->count; ++column) {
-    gp_fetch_ahead(stretch, column);
-    int lanes = stretch->lanes, lane = 0;
-    for (; lane + GP_LANES <= lanes; lane += GP_LANES)
-      forward_lanes(stretch, form, x, &window, weight, y, lane, GP_LANES);
-    if (lane < lanes) forward_lanes(stretch, form, x, &window, weight, y, lane, lanes - lane);
-    x += stretch->x_step;
-    y += stretch->y_step;
-    weight += stretch->weight_step;
+/* A copy whose address goes nowhere: what is stored to the tensors cannot change it, and it stays in registers. `size`, a
+ * constant, is the straight-line window's, or 0; so is `stream`. */
+GP_INLINE void forward_stretch(const gp_stretch *shared, gp_form form, bool stream, int size) {
+  const gp_stretch stretch = *shared;
+  const gp_window window = gp_stretch_window(&stretch, size);
+  const gp_element *x = stretch.x;
+  const float *weight = stretch.weight;
+  gp_element *y = stretch.y;
+  for (int64_t column = 0; column < stretch.count; ++column) {
+    gp_fetch_ahead(&stretch, column);
+    int lane = 0;
+    for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
+      forward_lanes(&stretch, form, stream, x, &window, weight, y, lane, GP_LANES);
+    if (lane < stretch.lanes) forward_lanes(&stretch, form, stream, x, &window, weight, y, lane, stretch.lanes - lane);
+    x += stretch.x_step;
+    y += stretch.y_step;
+    weight += stretch.weight_step;
   }
 }
 
-#define FORWARD(name, form, size) \
-  static void name(const gp_stretch *stretch) { forward_stretch(stretch, (form), (size)); }
+#define FORWARD(name, form, size)                      \
+  static void name(const gp_stretch *stretch) {        \
+    if (stretch->stream)                               \
+      forward_stretch(stretch, (form), true, (size));  \
+    else                                               \
+      forward_stretch(stretch, (form), false, (size)); \
+  }
 
 FORWARD(forward_gaussian_2x2, GP_FORM_GAUSSIAN, 2)
 FORWARD(forward_gaussian_3x3, GP_FORM_GAUSSIAN, 3)

@@ -69,8 +69,7 @@ static gp_form form_of(const gp_pool_plan *plan) {
     case GP_BODY_MEAN: return GP_FORM_MEAN;
     case GP_BODY_MAX: return GP_FORM_MAX;
     case GP_BODY_SOFTMAX: return GP_FORM_SOFTMAX;
-    case GP_BODY_STOCHASTIC:
-      return plan->desc.stochasticity == GP_STOCHASTIC_NONE ? GP_FORM_EXPECTED : GP_FORM_PICKED;
+    case GP_BODY_STOCHASTIC: return plan->desc.stochasticity == GP_STOCHASTIC_NONE ? GP_FORM_EXPECTED : GP_FORM_PICKED;
     case GP_BODY_MIXED: return plan->kind->link == GP_LINK_GATE ? GP_FORM_GATED : GP_FORM_MIXED;
     case GP_BODY_LP: return GP_FORM_LP;
     default: return GP_FORM_GAUSSIAN;
@@ -138,7 +137,8 @@ static size_t partial_elements(const gp_pool_plan *plan, bool backward) {
     for (int accumulate = 0; accumulate < 2; ++accumulate)
       for (int writes = 0; writes < 2; ++writes) {
         gp_tiles tiles;
-        if (!gp_tiles_make(&tiles, plan, staging_of(plan, backward, scaled == 1, accumulate == 1, writes == 1))) continue;
+        if (!gp_tiles_make(&tiles, plan, staging_of(plan, backward, scaled == 1, accumulate == 1, writes == 1)))
+          continue;
         size_t elements = (size_t)(tiles.count * gp_call_slots(plan) * tiles.run_lanes);
         if (elements > most) most = elements;
       }

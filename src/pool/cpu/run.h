@@ -16,6 +16,20 @@ typedef enum gp_source {
   GP_SOURCE_MAP,   /* an array in y's layout, copied into gp_columns */
 } gp_source;
 
+/* The keys of Philox's rounds, as vectors in memory: there they are operands that cost no instruction. */
+typedef struct gp_philox_keys {
+  uint32_t word[10][2][GP_LANES];
+} gp_philox_keys;
+
+static void gp_philox_keys_make(gp_philox_keys *keys, uint64_t seed) {
+  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+    for (int i = 0; i < GP_LANES; ++i) {
+      keys->word[round][0][i] = k0;
+      keys->word[round][1][i] = k1;
+    }
+}
+
 /* Arrays of a value for each lane; those beyond the last plane hold zeros. */
 typedef struct gp_run {
   gp_source source;
@@ -24,6 +38,7 @@ typedef struct gp_run {
   uint32_t low[GP_RUN_MAX], high[GP_RUN_MAX];  /* gp_draw_plane */
   float weight[GP_RUN_MAX], slope[GP_RUN_MAX]; /* W and dW/da */
   float draw[GP_RUN_MAX];                      /* da/dsigma */
+  gp_philox_keys keys;
 } gp_run;
 
 /* As weight, slope and draw of gp_run, and dW, for some columns: [column][lane]. */
@@ -37,21 +52,21 @@ typedef struct gp_philox_half {
   vu64 c0, c1, c2, c3;
 } gp_philox_half;
 
-GP_INLINE gp_philox_half gp_philox_round(gp_philox_half in, vu k0, vu k1) {
+GP_INLINE gp_philox_half gp_philox_round(gp_philox_half in, vu64 k0, vu64 k1) {
   vu64 product0 = vu_multiply_even((vu)in.c0, 0xD2511F53u), product1 = vu_multiply_even((vu)in.c2, 0xCD9E8D57u);
-  return (gp_philox_half){(product1 >> 32) ^ in.c1 ^ (vu64)k0, product1, (product0 >> 32) ^ in.c3 ^ (vu64)k1, product0};
+  return (gp_philox_half){(product1 >> 32) ^ (in.c1 ^ k0), product1, (product0 >> 32) ^ (in.c3 ^ k1), product0};
 }
 
 /* Philox4x32-10 (base/philox.h) on GP_LANES counters that differ in their first two words. */
-static inline void gp_philox_lanes(uint64_t key, vu c0, vu c1, uint32_t group, uint32_t offset, vu words[4]) {
-  vu k0 = (uint32_t)key - (vu){0}, k1 = (uint32_t)(key >> 32) - (vu){0};
+GP_INLINE void gp_philox_lanes(const gp_philox_keys *keys, vu c0, vu c1, uint32_t group, uint32_t offset, vu words[4]) {
   vu64 c2 = (vu64)(group - (vu){0}), c3 = (vu64)(offset - (vu){0});
   gp_philox_half even = {(vu64)c0, (vu64)c1, c2, c3}, odd = {(vu64)c0 >> 32, (vu64)c1 >> 32, c2, c3};
   for (int round = 0; round < 10; ++round) {
+    vu64 k0, k1;
+    memcpy(&k0, keys->word[round][0], sizeof k0);
+    memcpy(&k1, keys->word[round][1], sizeof k1);
     even = gp_philox_round(even, k0, k1);
     odd = gp_philox_round(odd, k0, k1);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
   }
   words[0] = vu_interleave(even.c0, odd.c0);
   words[1] = vu_interleave(even.c1, odd.c1);
@@ -59,83 +74,110 @@ static inline void gp_philox_lanes(uint64_t key, vu c0, vu c1, uint32_t group, u
   words[3] = vu_interleave(even.c3, odd.c3);
 }
 
-/* gp_draw4 of GP_LANES planes: [column][lane]. */
-GP_INLINE void gp_draw4_lanes(const gp_pool_plan *plan, const uint32_t *low, const uint32_t *high, int64_t row,
-                              int64_t group, float draws[4][GP_LANES]) {
-  vu c0, c1;
-  memcpy(&c0, low, sizeof c0);
-  memcpy(&c1, high, sizeof c1);
-  vu blocks[4];
-  gp_philox_lanes(plan->desc.seed, c0, c1 ^ (uint32_t)row, (uint32_t)group, plan->desc.call_offset, blocks);
-  uint32_t words[4][GP_LANES];
-  memcpy(words, blocks, sizeof words);
-  if (plan->kind->draws == GP_DRAWS_UNIFORM) {
-    for (int column = 0; column < 4; ++column)
-      for (int i = 0; i < GP_LANES; ++i) draws[column][i] = (float)(int32_t)(words[column][i] >> 8) * 0x1p-24f;
+/* Each step below is a long chain of operations, and only its neighbours' can fill the gaps: the loops run over several
+ * vectors at a time, which the compiler interleaves. [column][lane] throughout. */
+
+/* Philox words of columns 4·group … 4·group + 3 of a row, for all lanes. */
+static void gp_draw_words(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t group, float *words) {
+  for (int first = 0; first < run->lanes; first += GP_LANES) {
+    vu c0, c1, block[4];
+    memcpy(&c0, run->low + first, sizeof c0);
+    memcpy(&c1, run->high + first, sizeof c1);
+    gp_philox_lanes(&run->keys, c0, c1 ^ (uint32_t)row, (uint32_t)group, plan->desc.call_offset, block);
+    for (int i = 0; i < 4; ++i) memcpy(words + i * run->lanes + first, &block[i], sizeof block[i]);
+  }
+}
+
+/* Words of `columns`, a multiple of four, to draws, in place: each even column is a radius and the next one an angle. */
+static void gp_draws_of_words(const gp_run *run, gp_pool_draw_kind kind, int64_t columns, float *draws) {
+  if (kind == GP_DRAWS_UNIFORM) {
+    for (int64_t i = 0; i < columns * run->lanes; ++i)
+      draws[i] = (float)(int32_t)(gp_bits_of_float(draws[i]) >> 8) * 0x1p-24f;
     return;
   }
-  for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[0][i], words[1][i], &draws[0][i], &draws[1][i]);
-  for (int i = 0; i < GP_LANES; ++i) gp_normal2(words[2][i], words[3][i], &draws[2][i], &draws[3][i]);
-}
-
-/* W and dW/da of GP_LANES planes from their draws. On local arrays, which nothing aliases: the compiler vectorises the
- * loop. */
-GP_INLINE void gp_weight_lanes(gp_pool_link link, const float *mu, const float *sigma, const float draws[GP_LANES],
-                               float *weight, float *slope) {
-  vf argument = vf_load(mu, GP_LANES) + vf_load(sigma, GP_LANES) * vf_load(draws, GP_LANES);
-  float a[GP_LANES], values[GP_LANES], slopes[GP_LANES];
-  vf_store(a, argument, GP_LANES);
-  if (link == GP_LINK_SOFTPLUS) {
-    for (int i = 0; i < GP_LANES; ++i) gp_softplus(a[i], &values[i], &slopes[i]);
-  } else if (link == GP_LINK_ABSOLUTE) {
-    for (int i = 0; i < GP_LANES; ++i) values[i] = fabsf(a[i]);
-    for (int i = 0; i < GP_LANES; ++i) slopes[i] = a[i] > 0.0f ? 1.0f : a[i] < 0.0f ? -1.0f : 0.0f;
-  } else {
-    for (int i = 0; i < GP_LANES; ++i) values[i] = a[i];
-    for (int i = 0; i < GP_LANES; ++i) slopes[i] = 1.0f;
-  }
-  memcpy(weight, values, sizeof values);
-  if (slope != NULL) memcpy(slope, slopes, sizeof slopes);
-}
-
-/* Draws and weights of columns 4·group … 4·group + 3 of a row, [column][lane] at `out`; slope and draw only if
- * `derivatives`. Uniform draws are weights themselves. */
-GP_INLINE void gp_draw_columns(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t group,
-                               bool derivatives, gp_columns *columns, int64_t out) {
-  for (int first = 0; first < run->lanes; first += GP_LANES) {
-    float draws[4][GP_LANES];
-    gp_draw4_lanes(plan, run->low + first, run->high + first, row, group, draws);
-    for (int column = 0; column < 4; ++column) {
-      int64_t at = out + column * run->lanes + first;
-      if (plan->kind->draws == GP_DRAWS_UNIFORM) {
-        memcpy(columns->weight + at, draws[column], sizeof draws[column]);
-        continue;
-      }
-      if (derivatives) memcpy(columns->draw + at, draws[column], sizeof draws[column]);
-      gp_weight_lanes(plan->kind->link, run->mu + first, run->sigma + first, draws[column], columns->weight + at,
-                      derivatives ? columns->slope + at : NULL);
+  for (int64_t column = 0; column < columns; column += 2)
+    for (int first = 0; first < run->lanes; first += GP_STAGED_LANES) {
+      float *restrict radius = draws + column * run->lanes + first, *restrict angle = radius + run->lanes;
+      for (int i = 0; i < GP_STAGED_LANES; ++i)
+        gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
     }
+}
+
+enum { GP_SOFTPLUS_CHUNK = 4 * GP_LANES };
+
+/* W and dW/da in place of a; slope may be NULL. `count` is a multiple of GP_STAGED_LANES. */
+static void gp_softplus_all(int64_t count, float *a, float *slope) {
+  float in[GP_SOFTPLUS_CHUNK], value[GP_SOFTPLUS_CHUNK], slopes[GP_SOFTPLUS_CHUNK];
+  for (int64_t done = 0; done < count; done += GP_SOFTPLUS_CHUNK) {
+    int64_t left = count - done < GP_SOFTPLUS_CHUNK ? count - done : GP_SOFTPLUS_CHUNK;
+    for (int i = 0; i < left; i += GP_LANES) vf_store(in + i, vf_load(a + done + i, GP_LANES), GP_LANES);
+    for (int64_t i = left; i < GP_SOFTPLUS_CHUNK; ++i) in[i] = 0.0f;
+    if (slope == NULL) {
+      for (int i = 0; i < GP_SOFTPLUS_CHUNK; ++i) gp_softplus(in[i], &value[i], &slopes[i]);
+    } else {
+      for (int i = 0; i < GP_SOFTPLUS_CHUNK; ++i) gp_softplus(in[i], &value[i], &slopes[i]);
+      for (int i = 0; i < left; i += GP_LANES) vf_store(slope + done + i, vf_load(slopes + i, GP_LANES), GP_LANES);
+    }
+    for (int i = 0; i < left; i += GP_LANES) vf_store(a + done + i, vf_load(value + i, GP_LANES), GP_LANES);
   }
+}
+
+/* As gp_softplus_all for the links without a formula to speak of. */
+static void gp_link_all(gp_pool_link link, int64_t count, float *a, float *slope) {
+  bool absolute = link == GP_LINK_ABSOLUTE;
+  for (int64_t i = 0; i < count; ++i) {
+    if (slope != NULL) slope[i] = !absolute || a[i] > 0.0f ? 1.0f : a[i] < 0.0f ? -1.0f : 0.0f;
+    a[i] = absolute ? fabsf(a[i]) : a[i];
+  }
+}
+
+/* Weights of `columns` from their draws, and slopes unless NULL. */
+static void gp_weights_of_draws(gp_pool_link link, const gp_run *run, int64_t columns, const float *draws,
+                                float *weight, float *slope) {
+  for (int64_t column = 0; column < columns; ++column)
+    for (int first = 0; first < run->lanes; first += GP_LANES) {
+      int64_t at = column * run->lanes + first;
+      vf mu = vf_load(run->mu + first, GP_LANES), sigma = vf_load(run->sigma + first, GP_LANES);
+      vf_store(weight + at, mu + sigma * vf_load(draws + at, GP_LANES), GP_LANES);
+    }
+  if (link == GP_LINK_SOFTPLUS)
+    gp_softplus_all(columns * run->lanes, weight, slope);
+  else
+    gp_link_all(link, columns * run->lanes, weight, slope);
+}
+
+/* Weights of columns [begin, end) of a row, begin a multiple of four: uniform draws are weights themselves. Slopes and draws
+ * for the derivatives. */
+static void gp_columns_draw(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t begin, int64_t end,
+                            bool derivatives, gp_columns *columns) {
+  bool uniform = plan->kind->draws == GP_DRAWS_UNIFORM;
+  float *draws = uniform ? columns->weight : columns->draw;
+  int64_t groups = (end - begin + 3) / 4;
+  for (int64_t group = 0; group < groups; ++group)
+    gp_draw_words(plan, run, row, begin / 4 + group, draws + group * 4 * run->lanes);
+  gp_draws_of_words(run, plan->kind->draws, groups * 4, draws);
+  if (!uniform)
+    gp_weights_of_draws(plan->kind->link, run, groups * 4, draws, columns->weight, derivatives ? columns->slope : NULL);
 }
 
 /* A weight for each plane: from one draw, or none. */
 static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
-  bool stochastic = plan->desc.stochasticity == GP_STOCHASTIC_CN;
+  float words[4 * GP_RUN_MAX];
+  memset(words, 0, (size_t)run->lanes * sizeof(float));
   gp_pool_link link = plan->kind->link;
-  /* At inference the half-Gaussian's W is sigma·E|e|. */
-  bool expected = link == GP_LINK_ABSOLUTE && !stochastic;
-  if (expected) link = GP_LINK_IDENTITY;
-  for (int first = 0; first < run->lanes; first += GP_LANES) {
-    float draws[4][GP_LANES] = {{0}};
-    for (int i = 0; i < GP_LANES && expected; ++i) draws[0][i] = 0x1.988454p-1f; /* sqrt(2/π) */
-    if (stochastic) gp_draw4_lanes(plan, run->low + first, run->high + first, 0, 0, draws);
-    if (plan->kind->draws == GP_DRAWS_UNIFORM) {
-      memcpy(run->weight + first, draws[0], sizeof draws[0]);
-      continue;
-    }
-    memcpy(run->draw + first, draws[0], sizeof draws[0]);
-    gp_weight_lanes(link, run->mu + first, run->sigma + first, draws[0], run->weight + first, run->slope + first);
+  if (plan->desc.stochasticity == GP_STOCHASTIC_CN) {
+    gp_draw_words(plan, run, 0, 0, words);
+    gp_draws_of_words(run, plan->kind->draws, 2, words); /* only the first column is used */
+  } else if (link == GP_LINK_ABSOLUTE) {
+    /* At inference the half-Gaussian's W is sigma·E|e| = sigma·sqrt(2/π). */
+    for (int i = 0; i < run->lanes; ++i) words[i] = 0x1.988454p-1f;
+    link = GP_LINK_IDENTITY;
   }
+  memcpy(run->draw, words, (size_t)run->lanes * sizeof(float));
+  if (plan->kind->draws == GP_DRAWS_UNIFORM)
+    memcpy(run->weight, words, (size_t)run->lanes * sizeof(float));
+  else
+    gp_weights_of_draws(link, run, 1, words, run->weight, run->slope);
 }
 
 /* The plane of a lane: its place in parameters. */
@@ -168,6 +210,7 @@ static void gp_run_make(const gp_pool_plan *plan, const gp_tile *tile, const flo
     if (gp_pool_kind_has_mu(kind)) run->mu[i] = mu[at];
     if (gp_pool_kind_has_sigma(kind) && (stochastic || kind->link == GP_LINK_ABSOLUTE)) run->sigma[i] = sigma[at];
   }
+  if (stochastic) gp_philox_keys_make(&run->keys, desc->seed);
   for (int i = 0; i < run->lanes && stochastic; ++i) {
     gp_draw_plane counter = gp_draw_plane_at(desc, 0, tile->plane + i);
     run->low[i] = counter.low;

@@ -148,7 +148,8 @@ static void gp_stage_line(const gp_planes *planes, int64_t offset, int64_t count
 }
 
 /* The way back; adds where `accumulate`. */
-static void gp_unstage_line(const gp_planes *planes, int64_t offset, int64_t count, bool accumulate, const float *from) {
+static void gp_unstage_line(const gp_planes *planes, int64_t offset, int64_t count, bool accumulate,
+                            const float *from) {
   for (int64_t k = 0; k < count; k += GP_LANES) {
     int part = count - k < GP_LANES ? (int)(count - k) : GP_LANES;
     for (int first = 0; first < planes->real; first += GP_LANES) {
@@ -172,7 +173,8 @@ static void gp_unstage_line(const gp_planes *planes, int64_t offset, int64_t cou
 
 static void gp_stage_pixel(const gp_element *from, int real, int lanes, float *to) {
   int lane = 0;
-  for (; lane + GP_LANES <= real; lane += GP_LANES) vf_store(to + lane, vf_load_element(from + lane, GP_LANES), GP_LANES);
+  for (; lane + GP_LANES <= real; lane += GP_LANES)
+    vf_store(to + lane, vf_load_element(from + lane, GP_LANES), GP_LANES);
   for (; lane < lanes; lane += GP_LANES)
     vf_store(to + lane, lane < real ? vf_load_element(from + lane, real - lane) : (vf){0}, GP_LANES);
 }

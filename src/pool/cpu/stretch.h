@@ -51,7 +51,7 @@ typedef struct gp_stretch {
   int64_t grad_weight_step;
   float *grad_mask; /* += dω, as mask; NULL: not wanted */
 
-  bool stream;       /* the output goes past the caches */
+  bool stream; /* the output goes past the caches */
   /* Memory that is read soon, in bytes: for each column ahead_rows × ahead_pixels pieces; NULL: nothing. */
   const char *ahead;
   int64_t ahead_row, ahead_pixel, ahead_step, ahead_bytes;

@@ -13,8 +13,12 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-static int64_t output_size(const gp_pool_plan *plan, int axis) { return axis == 0 ? plan->out_height : plan->out_width; }
-static int64_t input_size(const gp_pool_plan *plan, int axis) { return axis == 0 ? plan->desc.height : plan->desc.width; }
+static int64_t output_size(const gp_pool_plan *plan, int axis) {
+  return axis == 0 ? plan->out_height : plan->out_width;
+}
+static int64_t input_size(const gp_pool_plan *plan, int axis) {
+  return axis == 0 ? plan->desc.height : plan->desc.width;
+}
 
 /* Input elements along an axis that `outputs` neighbouring windows, those that reach into them, and the gaps between
  * windows take, at most. */
@@ -56,7 +60,8 @@ static int64_t run_lanes_of(const gp_pool_plan *plan, gp_staging staging) {
 /* ---- Blocks -------------------------------------------------------------------------------- */
 
 /* Floats of the staged copies for blocks of rows × columns outputs. */
-static int64_t block_floats(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows, int64_t columns) {
+static int64_t block_floats(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows,
+                            int64_t columns) {
   int64_t padded = divide_up(lanes, GP_STAGED_LANES) * GP_STAGED_LANES;
   int64_t in = input_extent(plan, 0, rows) * input_extent(plan, 1, columns);
   int64_t windows = windows_over(plan, 0, rows) * windows_over(plan, 1, columns);
@@ -65,7 +70,8 @@ static int64_t block_floats(const gp_pool_plan *plan, gp_staging staging, int64_
 }
 
 /* As many columns as fit, in equal strips. */
-static int64_t columns_that_fit(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows, int64_t limit) {
+static int64_t columns_that_fit(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows,
+                                int64_t limit) {
   int64_t strips = 1, columns = plan->out_width;
   while (columns > 1 && block_floats(plan, staging, lanes, rows, columns) > limit)
     columns = divide_up(plan->out_width, ++strips);
@@ -73,7 +79,8 @@ static int64_t columns_that_fit(const gp_pool_plan *plan, gp_staging staging, in
   return strips > 1 && columns > 4 ? columns / 4 * 4 : columns;
 }
 
-static int64_t rows_that_fit(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t columns, int64_t limit) {
+static int64_t rows_that_fit(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t columns,
+                             int64_t limit) {
   int64_t rows = 1;
   while (rows < plan->out_height && block_floats(plan, staging, lanes, rows + 1, columns) <= limit) ++rows;
   return rows;

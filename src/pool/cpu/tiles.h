@@ -8,10 +8,10 @@
 #include "pool/shape.h"
 
 enum {
-  GP_RUN_MAX = 512,          /* lanes of a run, at most */
-  GP_STAGED_LANES = 16,      /* NCHW: planes of a run. The same for all instruction sets */
-  GP_COLUMN_FLOATS = 2048,   /* weights made in one go, lanes times columns */
-  GP_MASK_FLOATS = 4096,     /* masks of GP_LINK_GATE, lanes times elements */
+  GP_RUN_MAX = 512,            /* lanes of a run, at most */
+  GP_STAGED_LANES = 16,        /* NCHW: planes of a run. The same for all instruction sets */
+  GP_COLUMN_FLOATS = 2048,     /* weights made in one go, lanes times columns */
+  GP_MASK_FLOATS = 4096,       /* masks of GP_LINK_GATE, lanes times elements */
   GP_SCRATCH_FLOATS = 1 << 16, /* staged copies of a block, at most */
 };
 
@@ -29,7 +29,7 @@ typedef struct gp_tiles {
   int64_t runs;      /* of the whole batch */
   int64_t rows;      /* output rows in a band */
   int64_t bands;
-  int64_t count;                    /* tasks: runs · bands */
+  int64_t count;                     /* tasks: runs · bands */
   int64_t block_rows, block_columns; /* output rows and columns of a block, at most */
 } gp_tiles;
 

@@ -21,8 +21,8 @@ GP_INLINE vf gp_element_at(const gp_element *x, const gp_window *window, int64_t
   return vf_load_element(x + i * window->row + j * window->pixel, count);
 }
 
-#define GP_EACH_ELEMENT(window)                    \
-  for (int64_t i = 0; i < (window)->rows; ++i)     \
+#define GP_EACH_ELEMENT(window)                \
+  for (int64_t i = 0; i < (window)->rows; ++i) \
     for (int64_t j = 0; j < (window)->columns; ++j)
 
 /* ---- Elementary functions of vectors: on local arrays, which nothing aliases, the compiler vectorises the loops ------- */
@@ -86,7 +86,8 @@ typedef struct gp_moments {
   vi free;          /* not clamped: v ≥ eps, or NaN */
 } gp_moments;
 
-GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *window, float eps, int count) {
+/* `kept`: the x_i - m of the straight-line sizes, along rows, or NULL. */
+GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *window, float eps, int count, vf *kept) {
   gp_moments moments = {.shift = vf_load_element(x, count)};
   vf sum = {0};
   GP_EACH_ELEMENT(window) if (i + j > 0) sum += gp_element_at(x, window, i, j, count) - moments.shift;
@@ -97,6 +98,7 @@ GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *win
   GP_EACH_ELEMENT(window) {
     vf difference = (gp_element_at(x, window, i, j, count) - moments.shift) - moments.offset;
     squares += difference * difference;
+    if (kept != NULL) kept[i * window->columns + j] = difference;
   }
   if (window->zeros != 0) {
     vf mean = moments.shift + moments.offset;
@@ -115,6 +117,8 @@ GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *win
     moments.shift = vf_select(overflowed, (vf){0}, moments.shift);
     moments.offset = vf_select(overflowed, mean, moments.offset);
     moments.deviation = deviation;
+    if (kept != NULL) GP_EACH_ELEMENT(window)
+    kept[i * window->columns + j] = (gp_element_at(x, window, i, j, count) - moments.shift) - moments.offset;
   }
   return moments;
 }
@@ -254,8 +258,8 @@ GP_INLINE vf gp_window_gate(const gp_element *x, const gp_window *window, const 
                             int count) {
   vf sum = {0};
   GP_EACH_ELEMENT(window)
-    sum += vf_load(stretch->mask + i * stretch->mask_row + j * stretch->mask_pixel + lane, GP_LANES) *
-           gp_element_at(x, window, i, j, count);
+  sum += vf_load(stretch->mask + i * stretch->mask_row + j * stretch->mask_pixel + lane, GP_LANES) *
+         gp_element_at(x, window, i, j, count);
   return vf_sigmoid(sum);
 }
 
