@@ -168,7 +168,7 @@ def test_no_such_network(tmp_path):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("line, names", [
-    ("a 1024 16384 16384 2 2 2 2 0 0", ("a, batch 1000000", "MiB")),
+    ("a 1024 16384 16384 2 2 2 2 0 0", ("a, batch 1000000", "MiB", "the machine has")),
     ("a 16777216 16777216 16777216 2 2 2 2 0 0", (":1:", "address space")),
 ])
 def test_too_large(tmp_path, line, names):
