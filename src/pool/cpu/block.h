@@ -261,11 +261,9 @@ static void fold_sum(gp_work *work, enum gp_sum which) {
 
 /* The sums that an output row makes. */
 static void fold_row_sums(gp_work *work) {
-  if (work->call->form != GP_FORM_GATED) {
-    fold_sum(work, GP_SUM_MU);
-    if (work->run.source == GP_SOURCE_DRAWN) fold_sum(work, GP_SUM_SIGMA);
-    return;
-  }
+  fold_sum(work, GP_SUM_MU);
+  if (work->run.source == GP_SOURCE_DRAWN) fold_sum(work, GP_SUM_SIGMA);
+  if (work->call->form != GP_FORM_GATED || !work->call->backward) return;
   for (int64_t i = 0; i < gp_param_values(work->call->plan) * work->run.lanes; ++i) {
     work->mask_sums[i] += (double)work->mask_row_sums[i];
     work->mask_row_sums[i] = 0.0f;

@@ -18,16 +18,17 @@ typedef enum gp_source {
 
 /* The keys of Philox's rounds, as vectors in memory: there they are operands that cost no instruction. */
 typedef struct gp_philox_keys {
-  uint32_t word[10][2][GP_LANES];
+  vu64 word[10][2];
 } gp_philox_keys;
 
 static void gp_philox_keys_make(gp_philox_keys *keys, uint64_t seed) {
-  uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-  for (int round = 0; round < 10; ++round, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
-    for (int i = 0; i < GP_LANES; ++i) {
-      keys->word[round][0][i] = k0;
-      keys->word[round][1][i] = k1;
-    }
+  vu k0 = (uint32_t)seed - (vu){0}, k1 = (uint32_t)(seed >> 32) - (vu){0};
+  for (int round = 0; round < 10; ++round) {
+    keys->word[round][0] = (vu64)k0;
+    keys->word[round][1] = (vu64)k1;
+    k0 += 0x9E3779B9u; /* as base/philox.h */
+    k1 += 0xBB67AE85u;
+  }
 }
 
 /* Arrays of a value for each lane; those beyond the last plane hold zeros. */
@@ -62,11 +63,8 @@ GP_INLINE void gp_philox_lanes(const gp_philox_keys *keys, vu c0, vu c1, uint32_
   vu64 c2 = (vu64)(group - (vu){0}), c3 = (vu64)(offset - (vu){0});
   gp_philox_half even = {(vu64)c0, (vu64)c1, c2, c3}, odd = {(vu64)c0 >> 32, (vu64)c1 >> 32, c2, c3};
   for (int round = 0; round < 10; ++round) {
-    vu64 k0, k1;
-    memcpy(&k0, keys->word[round][0], sizeof k0);
-    memcpy(&k1, keys->word[round][1], sizeof k1);
-    even = gp_philox_round(even, k0, k1);
-    odd = gp_philox_round(odd, k0, k1);
+    even = gp_philox_round(even, keys->word[round][0], keys->word[round][1]);
+    odd = gp_philox_round(odd, keys->word[round][0], keys->word[round][1]);
   }
   words[0] = vu_interleave(even.c0, odd.c0);
   words[1] = vu_interleave(even.c1, odd.c1);
