@@ -4,6 +4,7 @@ gp_unit_test(NAME test_pool_kernels SOURCES test_pool_kernels.c pool_case_tolera
 gp_unit_test(NAME test_pool_gradients SOURCES test_pool_gradients.c ${case} LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_draws SOURCES test_pool_draws.c ${case} LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_special SOURCES test_pool_special.c ${case} LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_accuracy SOURCES test_pool_accuracy.c ${case} LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_elementary SOURCES test_pool_elementary.c LIBRARIES gp_operator)
 
 # Threads that wait do not spin: the tests use more of them than the machine may have to spare.

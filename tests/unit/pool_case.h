@@ -106,8 +106,8 @@ static inline int64_t pool_grad_y_at(const pool_case *pool, int64_t n, int64_t c
   return pool_at(gp_pool_grad_y_plane(&pool->plan, n, c), h, w);
 }
 
-/* How many cases a random test runs: `usual`, a twentieth of it in builds with sanitizers, or, times
- * usual / 20000, what the environment variable GAUSSPOOL_TEST_CASES says (20000: as usual). */
+/* How many cases a random test runs: `usual`, or a twentieth of it in builds with sanitizers. The environment variable
+ * GAUSSPOOL_TEST_CASES=N makes it usual·N/20000 in either. */
 uint64_t pool_test_cases(uint64_t usual);
 
 #endif

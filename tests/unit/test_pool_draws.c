@@ -195,6 +195,35 @@ static void test_choices_follow_the_draws(void **state) {
       check_choices((gp_layout)layout, (gp_stochasticity)stochasticity);
 }
 
+/* Draws that meet a boundary exactly: what lies on it belongs to the next element, and nothing is no element's share. */
+static void test_choices_at_boundaries(void **state) {
+  (void)state;
+  static const struct {
+    uint64_t seed; /* whose first draw is this */
+    double draw;
+    float x[3], y;
+  } rows[] = {{515707, 0.5, {2, 1, 1}, 1},     {515707, 0.5, {1, 1, 2}, 2},  {515707, 0.5, {1, 1, 3}, 3},
+              {515707, 0.5, {-1, -2, -3}, -2}, {12121362, 0, {-1, 0, 2}, 2}, {12121362, 0, {-1, 0, -3}, -1}};
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i)
+    for (gp_isa isa = GP_ISA_REFERENCE; isa <= gp_isa_best(); ++isa) {
+      gp_isa_set(isa);
+      gp_pool_desc desc = {.kind = GP_POOL_STOCHASTIC,
+                           .batch = 1,
+                           .channels = 1,
+                           .height = 1,
+                           .width = 3,
+                           .kernel = {1, 3},
+                           .stochasticity = GP_STOCHASTIC_CN,
+                           .seed = rows[i].seed};
+      float draw = -1, y = -1;
+      assert_int_equal(gp_pool_draws(&desc, &draw), GP_OK);
+      assert_true((double)draw == rows[i].draw);
+      assert_int_equal(gp_pool_forward(&desc, &(gp_pool_forward_args){.x = rows[i].x, .y = &y}), GP_OK);
+      if (y != rows[i].y)
+        fail_msg("row %zu on %s: expected %g, found %g", i, gp_isa_name(isa), (double)rows[i].y, (double)y);
+    }
+}
+
 /* ---- Statistics ---------------------------------------------------------------------------- */
 
 enum { SIDE = 128, PLANES = 64, COUNT = PLANES * SIDE * SIDE };
@@ -358,11 +387,17 @@ static void test_no_repeats(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_draws_follow_position),    cmocka_unit_test(test_one_draw_a_plane),
-      cmocka_unit_test(test_kinds_without_draws),      cmocka_unit_test(test_kernels_draw_the_same),
-      cmocka_unit_test(test_choices_follow_the_draws), cmocka_unit_test(test_draws_are_standard_normal),
-      cmocka_unit_test(test_draws_are_uniform),        cmocka_unit_test(test_choices_have_their_probabilities),
-      cmocka_unit_test(test_calls_and_seeds_differ),   cmocka_unit_test(test_no_repeats),
+      cmocka_unit_test(test_draws_follow_position),
+      cmocka_unit_test(test_one_draw_a_plane),
+      cmocka_unit_test(test_kinds_without_draws),
+      cmocka_unit_test(test_kernels_draw_the_same),
+      cmocka_unit_test(test_choices_follow_the_draws),
+      cmocka_unit_test(test_choices_at_boundaries),
+      cmocka_unit_test(test_draws_are_standard_normal),
+      cmocka_unit_test(test_draws_are_uniform),
+      cmocka_unit_test(test_choices_have_their_probabilities),
+      cmocka_unit_test(test_calls_and_seeds_differ),
+      cmocka_unit_test(test_no_repeats),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
