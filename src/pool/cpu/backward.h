@@ -15,7 +15,7 @@ struct backward_at {
   void *grad_x;   /* the lanes of the window's first element: gp_element where direct, or floats; NULL: not wanted */
   vf grad_y, add; /* add: what each element gets besides, where direct */
   int lane, count;
-  bool stream; /* a constant, as size */
+  bool stream, usual; /* constants, as size; usual: every gradient is wanted, and grad_average_y not given */
   int size;
 };
 
@@ -33,7 +33,7 @@ GP_INLINE void put(const struct backward_at *at, bool direct, int64_t i, int64_t
 }
 
 GP_INLINE void add_grad_weight(const struct backward_at *at, vf grad_weight) {
-  if (at->grad_weight == NULL) return;
+  if (!at->usual && at->grad_weight == NULL) return;
   vf_store(at->grad_weight, vf_load(at->grad_weight, GP_LANES) + grad_weight, GP_LANES);
 }
 
@@ -48,7 +48,7 @@ GP_INLINE void backward_gaussian_window(const struct backward_at *at, bool direc
   bool keep = at->size > 0;
   gp_moments moments = gp_window_moments(at->x, at->window, at->stretch->eps, at->count, keep ? kept : NULL);
   add_grad_weight(at, at->grad_y * moments.deviation);
-  if (at->grad_x == NULL) return;
+  if (!at->usual && at->grad_x == NULL) return;
   vf level = at->grad_y * at->window->inverse;
   vf tilt = level * vf_load(at->weight, at->count) / moments.deviation;
   tilt = (vf)(moments.free & (vi)tilt);
@@ -190,16 +190,19 @@ GP_INLINE void backward_window(const struct backward_at *at, gp_form form, bool 
   }
 }
 
-GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool direct, bool stream, int size,
+GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool direct, bool stream, bool usual, int size,
                               const gp_window *window, int64_t column, int lane, int count) {
-  struct backward_at at = {
-      .stretch = stretch, .window = window, .lane = lane, .count = count, .stream = stream, .size = size};
+  struct backward_at at = {.stretch = stretch, .window = window, .lane = lane, .count = count};
+  at.stream = stream;
+  at.usual = usual;
+  at.size = size;
   at.x = (const gp_element *)stretch->x + column * stretch->x_step + lane;
   at.grad_y = vf_load_element((const gp_element *)stretch->grad_y + column * stretch->grad_y_step + lane, count);
-  if (stretch->grad_average_y != NULL) at.grad_y += vf_load(stretch->grad_average_y + lane, GP_LANES);
-  if (stretch->weight != NULL) at.weight = stretch->weight + column * stretch->weight_step + lane;
-  if (stretch->grad_weight != NULL) at.grad_weight = stretch->grad_weight + column * stretch->grad_weight_step + lane;
-  if (stretch->grad_x != NULL) {
+  if (!usual && stretch->grad_average_y != NULL) at.grad_y += vf_load(stretch->grad_average_y + lane, GP_LANES);
+  if (usual || stretch->weight != NULL) at.weight = stretch->weight + column * stretch->weight_step + lane;
+  if (usual || stretch->grad_weight != NULL)
+    at.grad_weight = stretch->grad_weight + column * stretch->grad_weight_step + lane;
+  if (usual || stretch->grad_x != NULL) {
     ptrdiff_t offset = column * stretch->grad_x_step + lane;
     at.grad_x = direct ? (void *)((gp_element *)stretch->grad_x + offset) : (void *)((float *)stretch->grad_x + offset);
     if (direct) at.add = vf_load(stretch->add_x + lane, GP_LANES);
@@ -208,28 +211,42 @@ GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool dire
 }
 
 /* As forward_stretch(). */
-GP_INLINE void backward_stretch(const gp_stretch *shared, gp_form form, bool direct, bool stream, int size) {
+GP_INLINE void backward_stretch(const gp_stretch *shared, gp_form form, bool direct, bool stream, bool usual,
+                                int size) {
   const gp_stretch stretch = *shared;
   const gp_window window = gp_stretch_window(&stretch, size);
   for (int64_t column = 0; column < stretch.count; ++column) {
     gp_fetch_ahead(&stretch, column);
     int lane = 0;
     for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
-      backward_lanes(&stretch, form, direct, stream, size, &window, column, lane, GP_LANES);
+      backward_lanes(&stretch, form, direct, stream, usual, size, &window, column, lane, GP_LANES);
     if (lane < stretch.lanes)
-      backward_lanes(&stretch, form, direct, stream, size, &window, column, lane, stretch.lanes - lane);
+      backward_lanes(&stretch, form, direct, stream, usual, size, &window, column, lane, stretch.lanes - lane);
   }
 }
 
-#define BACKWARD(name, form, direct, size)                        \
-  static void name(const gp_stretch *stretch) {                   \
-    if ((direct) && stretch->stream)                              \
-      backward_stretch(stretch, (form), (direct), true, (size));  \
-    else                                                          \
-      backward_stretch(stretch, (form), (direct), false, (size)); \
+#define BACKWARD(name, form, direct, size)                               \
+  static void name(const gp_stretch *stretch) {                          \
+    if ((direct) && stretch->stream)                                     \
+      backward_stretch(stretch, (form), (direct), true, false, (size));  \
+    else                                                                 \
+      backward_stretch(stretch, (form), (direct), false, false, (size)); \
   }
 
-BACKWARD(direct_gaussian_2x2, GP_FORM_GAUSSIAN, true, 2)
+/* The case that matters most, without its questions. */
+#define BACKWARD_USUAL(name, form, direct, size)                                              \
+  BACKWARD(name##_rare, form, direct, size)                                                   \
+  static void name(const gp_stretch *stretch) {                                               \
+    if (stretch->weight == NULL || stretch->grad_weight == NULL || stretch->grad_x == NULL || \
+        stretch->grad_average_y != NULL)                                                      \
+      name##_rare(stretch);                                                                   \
+    else if ((direct) && stretch->stream)                                                     \
+      backward_stretch(stretch, (form), (direct), true, true, (size));                        \
+    else                                                                                      \
+      backward_stretch(stretch, (form), (direct), false, true, (size));                       \
+  }
+
+BACKWARD_USUAL(direct_gaussian_2x2, GP_FORM_GAUSSIAN, true, 2)
 BACKWARD(direct_gaussian, GP_FORM_GAUSSIAN, true, 0)
 BACKWARD(direct_mean, GP_FORM_MEAN, true, 0)
 BACKWARD(direct_mean_2x2, GP_FORM_MEAN, true, 2)
@@ -241,8 +258,8 @@ BACKWARD(direct_picked, GP_FORM_PICKED, true, 0)
 BACKWARD(direct_mixed, GP_FORM_MIXED, true, 0)
 BACKWARD(direct_gated, GP_FORM_GATED, true, 0)
 BACKWARD(direct_lp, GP_FORM_LP, true, 0)
-BACKWARD(add_gaussian_2x2, GP_FORM_GAUSSIAN, false, 2)
-BACKWARD(add_gaussian_3x3, GP_FORM_GAUSSIAN, false, 3)
+BACKWARD_USUAL(add_gaussian_2x2, GP_FORM_GAUSSIAN, false, 2)
+BACKWARD_USUAL(add_gaussian_3x3, GP_FORM_GAUSSIAN, false, 3)
 BACKWARD(add_gaussian, GP_FORM_GAUSSIAN, false, 0)
 BACKWARD(add_mean, GP_FORM_MEAN, false, 0)
 BACKWARD(add_mean_3x3, GP_FORM_MEAN, false, 3)

@@ -8,6 +8,8 @@
 #include "pool/cpu/stage.h"
 #include "pool/cpu/stretch.h"
 
+#include <assert.h>
+
 /* Sums over the positions of a plane that a task makes. */
 enum gp_sum {
   GP_SUM_MU,    /* Σ da, or Σ dW; forward: Σ y */
@@ -46,7 +48,7 @@ typedef struct gp_view {
 
 typedef struct gp_block {
   int64_t row_begin, row_end, column_begin, column_end; /* output elements it owns */
-  int64_t first_row, first_column;                      /* windows from here on reach into what it owns of the input */
+  int64_t first_row, first_column;                      /* of the windows that it makes */
   gp_rectangle owned;                                   /* of the input: whose grad_x it writes */
   gp_rectangle extent;                                  /* of the input: `owned`, and all of the windows */
   gp_view x, out, grad_x;
@@ -303,26 +305,25 @@ static gp_pool_span extent_of(const gp_pool_plan *plan, int axis, int64_t first,
   return extent;
 }
 
-static gp_block block_at(const gp_work *work, int64_t row, int64_t column) {
+/* The block whose windows begin with row `first`. Rows before the tile's are its neighbour's, made again for what they give
+ * to the tile's input: their block owns nothing. */
+static gp_block block_at(const gp_work *work, int64_t first, int64_t column) {
   const gp_call *call = work->call;
   const gp_pool_plan *plan = call->plan;
-  gp_block block = {.row_begin = row, .column_begin = column};
-  block.row_end = row + call->tiles.block_rows < work->tile.row_end ? row + call->tiles.block_rows : work->tile.row_end;
+  int64_t limit = first < work->tile.row_begin ? work->tile.row_begin : work->tile.row_end;
+  gp_block block = {.first_row = first, .column_begin = column, .first_column = column};
+  block.row_end = first + call->tiles.block_rows < limit ? first + call->tiles.block_rows : limit;
+  block.row_begin = first < work->tile.row_begin ? block.row_end : first;
   block.column_end = column + call->tiles.block_columns;
   if (block.column_end > plan->out_width) block.column_end = plan->out_width;
-  block.first_row = row;
-  block.first_column = column;
   gp_pool_span rows = {0}, columns = {0};
   if (call->backward) {
-    rows = gp_owned_span(plan, 0, row, block.row_end);
+    rows = gp_owned_span(plan, 0, block.row_begin, block.row_end);
     columns = gp_owned_span(plan, 1, column, block.column_end);
-    if (call->staging.grad_x) {
-      block.first_row = gp_first_window_over(plan, 0, rows.begin, row);
-      block.first_column = gp_first_window_over(plan, 1, columns.begin, column);
-    }
+    if (call->staging.grad_x) block.first_column = gp_first_window_over(plan, 1, columns.begin, column);
   }
   block.owned = rectangle_of(rows, columns);
-  block.extent = rectangle_of(extent_of(plan, 0, block.first_row, block.row_end, rows),
+  block.extent = rectangle_of(extent_of(plan, 0, first, block.row_end, rows),
                               extent_of(plan, 1, block.first_column, block.column_end, columns));
   return block;
 }
@@ -339,28 +340,62 @@ static void apply_scale(const gp_work *work, const float *raw, float *x, int64_t
   }
 }
 
+/* Rows at the top of the block's extent that the block above it, in the same columns, has staged already. */
+static int64_t rows_carried(const gp_block *block, const gp_block *above) {
+  if (above == NULL) return 0;
+  int64_t rows = above->extent.row + above->extent.rows - block->extent.row;
+  return rows < 0 ? 0 : rows < block->extent.rows ? rows : block->extent.rows;
+}
+
+/* Moves those rows of a staged copy to its top. Gives the first element after them. */
+static float *carry_rows(const gp_block *block, const gp_block *above, int64_t rows, int lanes, float *copy) {
+  int64_t row = block->extent.columns * lanes;
+  if (rows > 0)
+    memmove(copy, copy + (block->extent.row - above->extent.row) * row, (size_t)(rows * row) * sizeof(float));
+  return copy + rows * row;
+}
+
+static void stage_x(gp_work *work, const gp_block *block, const gp_block *above) {
+  int lanes = work->run.lanes;
+  int64_t carried = rows_carried(block, above);
+  float *x = carry_rows(block, above, carried, lanes, block->staged_x), *raw = x;
+  if (block->staged_raw != block->staged_x) raw = carry_rows(block, above, carried, lanes, block->staged_raw);
+  gp_rectangle fresh = block->extent;
+  fresh.row += carried;
+  fresh.rows -= carried;
+  gp_stage(&work->x, fresh, lanes, raw);
+  if (work->call->forward.scale != NULL) apply_scale(work, raw, x, fresh.rows * fresh.columns);
+}
+
+/* Sums that windows above have begun, and zeros; nothing where each element is written whole. */
+static void stage_grad_x(const gp_work *work, const gp_block *block, const gp_block *above) {
+  if (work->call->covers_once && work->call->staging.x) return;
+  int64_t carried = rows_carried(block, above);
+  float *fresh = carry_rows(block, above, carried, work->run.lanes, block->staged_grad_x);
+  int64_t elements = (block->extent.rows - carried) * block->extent.columns * work->run.lanes;
+  memset(fresh, 0, (size_t)elements * sizeof(float));
+}
+
 /* Places the block's views: on the caller's memory, or on copies in scratch memory, which are filled. */
-static void stage_block(gp_work *work, gp_block *block) {
+static void stage_block(gp_work *work, gp_block *block, const gp_block *above) {
   const gp_staging *staging = &work->call->staging;
   int lanes = work->run.lanes;
-  int64_t pixels = block->extent.rows * block->extent.columns;
+  int64_t copy = work->call->tiles.block_pixels * lanes;
+  assert(copy == 0 || block->extent.rows * block->extent.columns * lanes <= copy);
   float *next = work->scratch;
+  block->x = gp_view_of_planes(&work->x);
+  block->out = gp_view_of_planes(&work->out);
   if (staging->x) {
-    block->staged_x = next;
-    next += pixels * lanes;
-    block->staged_raw = staging->raw ? next : block->staged_x;
-    if (staging->raw) next += pixels * lanes;
-    gp_stage(&work->x, block->extent, lanes, block->staged_raw);
-    if (work->call->forward.scale != NULL) apply_scale(work, block->staged_raw, block->staged_x, pixels);
+    block->staged_raw = block->staged_x = next;
+    next += copy;
+    if (staging->raw) block->staged_raw = next, next += copy;
+    stage_x(work, block, above);
     block->x = gp_view_of_copy(block->staged_x, block->extent, lanes);
-  } else {
-    block->x = gp_view_of_planes(&work->x);
   }
   if (staging->grad_x) {
     block->staged_grad_x = next;
-    next += pixels * lanes;
-    if (!(work->call->covers_once && staging->x))
-      memset(block->staged_grad_x, 0, (size_t)(pixels * lanes) * sizeof(float));
+    next += copy;
+    stage_grad_x(work, block, above);
     block->grad_x = gp_view_of_copy(block->staged_grad_x, block->extent, lanes);
   } else if (work->call->grads.grad_x != NULL) {
     block->grad_x = gp_view_of_planes(&work->grad_x);
@@ -371,8 +406,6 @@ static void stage_block(gp_work *work, gp_block *block) {
     block->staged_out = next;
     if (work->call->backward) gp_stage(&work->out, area, lanes, block->staged_out);
     block->out = gp_view_of_copy(block->staged_out, area, lanes);
-  } else {
-    block->out = gp_view_of_planes(&work->out);
   }
 }
 
@@ -429,21 +462,35 @@ static void clear_padding_lanes(const gp_planes *planes, gp_rectangle area) {
       memset(gp_planes_at(planes, area.row + row, area.column + column) + planes->real, 0, bytes);
 }
 
-static void run_block(gp_work *work, int64_t row, int64_t column) {
-  gp_block block = block_at(work, row, column);
-  stage_block(work, &block);
-  for (int64_t r = block.first_row; r < block.row_end; ++r) run_row(work, &block, r);
-  gp_rectangle outputs = {block.row_begin, block.column_begin, block.row_end - block.row_begin,
-                          block.column_end - block.column_begin};
+static void run_block(gp_work *work, gp_block *block, const gp_block *above) {
+  stage_block(work, block, above);
+  for (int64_t row = block->first_row; row < block->row_end; ++row) run_row(work, block, row);
+  gp_rectangle outputs = {block->row_begin, block->column_begin, block->row_end - block->row_begin,
+                          block->column_end - block->column_begin};
   if (!work->call->backward) {
-    if (block.staged_out != NULL)
-      gp_unstage(&work->out, outputs, work->run.lanes, outputs.columns * work->run.lanes, false, block.staged_out);
+    if (block->staged_out != NULL)
+      gp_unstage(&work->out, outputs, work->run.lanes, outputs.columns * work->run.lanes, false, block->staged_out);
     else
       clear_padding_lanes(&work->out, outputs);
-  } else if (block.staged_grad_x != NULL) {
-    finish_grad_x(work, &block);
+  } else if (block->staged_grad_x != NULL) {
+    finish_grad_x(work, block);
   } else if (work->call->grads.grad_x != NULL) {
-    clear_padding_lanes(&work->grad_x, block.owned);
+    clear_padding_lanes(&work->grad_x, block->owned);
+  }
+}
+
+/* The tile's rows in columns from `column` on, each block going on from the one above. */
+static void run_strip(gp_work *work, int64_t column) {
+  const gp_call *call = work->call;
+  int64_t row = work->tile.row_begin;
+  if (call->staging.grad_x)
+    row = gp_first_window_over(call->plan, 0, gp_owned_span(call->plan, 0, row, row).begin, row);
+  gp_block blocks[2], *above = NULL;
+  for (int k = 0; row < work->tile.row_end; k ^= 1) {
+    blocks[k] = block_at(work, row, column);
+    run_block(work, &blocks[k], above);
+    above = &blocks[k];
+    row = above->row_end;
   }
 }
 

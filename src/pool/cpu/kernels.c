@@ -15,8 +15,6 @@
 #include "pool/cpu/block.h"
 #include "pool/cpu/forward.h"
 
-#include <unistd.h>
-
 /* ---- The inner loops ----------------------------------------------------------------------- */
 
 extern const gp_inner_loops GP_FLOAT_LOOPS;
@@ -94,20 +92,15 @@ static gp_staging staging_of(const gp_pool_plan *plan, bool backward, bool scale
   return (gp_staging){.x = copies, .raw = scaled, .grad_x = grad_x, .out = copies};
 }
 
-/* Bytes that the caches hold: outputs beyond that are written past them. */
-static int64_t cache_bytes(void) {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (bytes > 0) return bytes;
-#endif
-  return (int64_t)32 << 20;
-}
+/* Outputs beyond this many bytes are written past the caches. Not what the machine says of its last level: a virtual one
+ * names its host's, of which it has a part. */
+enum { CACHE_BYTES = 24 << 20 };
 
 /* Whether vectors of the run land on their own size in memory, for an output beyond the caches. */
 static bool may_stream(const gp_pool_plan *plan, const gp_strides *strides, int64_t height, int64_t width,
                        const void *data) {
   int64_t size = (int64_t)sizeof(gp_element), vector = GP_LANES * size;
-  if (plan->desc.batch * plan->desc.channels * height * width * size <= cache_bytes()) return false;
+  if (plan->desc.batch * plan->desc.channels * height * width * size <= CACHE_BYTES) return false;
   return (uintptr_t)data % (uintptr_t)vector == 0 && strides->n * size % vector == 0 &&
          strides->c * size % (plan->desc.layout == GP_NHWC ? 1 : vector) == 0 && strides->h * size % vector == 0 &&
          strides->w * size % vector == 0;
@@ -221,9 +214,8 @@ static void run_task(void *context, int64_t task) {
   const gp_call *call = context;
   gp_work work;
   prepare_work(&work, call, task);
-  for (int64_t row = work.tile.row_begin; row < work.tile.row_end; row += call->tiles.block_rows)
-    for (int64_t column = 0; column < call->plan->out_width; column += call->tiles.block_columns)
-      run_block(&work, row, column);
+  for (int64_t column = 0; column < call->plan->out_width; column += call->tiles.block_columns)
+    run_strip(&work, column);
   if (call->partial != NULL) store_partial(&work);
   if (call->stream) gp_stream_end();
 }

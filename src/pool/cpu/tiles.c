@@ -20,24 +20,22 @@ static int64_t input_size(const gp_pool_plan *plan, int axis) {
   return axis == 0 ? plan->desc.height : plan->desc.width;
 }
 
-/* Input elements along an axis that `outputs` neighbouring windows, those that reach into them, and the gaps between
- * windows take, at most. */
+/* Windows before those of a block that reach into its input, at most. */
+static int64_t halo_of(const gp_pool_plan *plan, int axis) {
+  int64_t outputs = plan->desc.adaptive[axis];
+  if (outputs > 0) return divide_up(outputs, input_size(plan, axis)) + 1;
+  return divide_up(plan->desc.kernel[axis], plan->desc.stride[axis]) - 1;
+}
+
+/* Input elements along an axis under `outputs` neighbouring windows, with the gaps between them, at most. */
 static int64_t input_extent(const gp_pool_plan *plan, int axis, int64_t outputs) {
   int64_t size = input_size(plan, axis), kernel = plan->desc.kernel[axis], stride = plan->desc.stride[axis];
   if (plan->desc.adaptive[axis] > 0) {
-    kernel = size / plan->desc.adaptive[axis] + 2;
     stride = divide_up(size, plan->desc.adaptive[axis]);
+    kernel = stride + 1;
   }
-  int64_t overlap = most(kernel - stride, 0);
   /* What is left after the last window is less than a stride. */
-  return least(size, outputs * stride + 2 * overlap + most(stride - 1, 0) + kernel);
-}
-
-/* Windows that reach into the input of `outputs` neighbouring ones, at most. */
-static int64_t windows_over(const gp_pool_plan *plan, int axis, int64_t outputs) {
-  int64_t all = output_size(plan, axis), halo = plan->desc.kernel[axis] - 1;
-  if (plan->desc.adaptive[axis] > 0) halo = divide_up(all, input_size(plan, axis)) + 1;
-  return least(all, outputs + halo);
+  return least(size, (outputs - 1) * stride + most(kernel, stride) + stride - 1);
 }
 
 /* ---- Runs ---------------------------------------------------------------------------------- */
@@ -59,14 +57,19 @@ static int64_t run_lanes_of(const gp_pool_plan *plan, gp_staging staging) {
 
 /* ---- Blocks -------------------------------------------------------------------------------- */
 
-/* Floats of the staged copies for blocks of rows × columns outputs. */
+/* Of a block of rows × columns outputs. A block goes on from the one above it, and makes the windows to its left again. */
+static int64_t block_pixels(const gp_pool_plan *plan, int64_t rows, int64_t columns) {
+  int64_t windows = columns < plan->out_width ? columns + halo_of(plan, 1) : columns;
+  return input_extent(plan, 0, rows) * input_extent(plan, 1, windows);
+}
+
+/* Floats of the staged copies. */
 static int64_t block_floats(const gp_pool_plan *plan, gp_staging staging, int64_t lanes, int64_t rows,
                             int64_t columns) {
   int64_t padded = divide_up(lanes, GP_STAGED_LANES) * GP_STAGED_LANES;
-  int64_t in = input_extent(plan, 0, rows) * input_extent(plan, 1, columns);
-  int64_t windows = windows_over(plan, 0, rows) * windows_over(plan, 1, columns);
   int64_t copies = (staging.x ? 1 : 0) + (staging.raw ? 1 : 0) + (staging.grad_x ? 1 : 0);
-  return padded * (copies * in + (staging.out ? windows : 0));
+  int64_t out = staging.out ? rows * least(plan->out_width, columns + halo_of(plan, 1)) : 0;
+  return padded * (copies * block_pixels(plan, rows, columns) + out);
 }
 
 /* As many columns as fit, in equal strips. */
@@ -91,12 +94,12 @@ static bool choose_block(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging s
   tiles->block_columns = plan->out_width;
   if (!staging.x && !staging.grad_x && !staging.out) return true;
   if (block_floats(plan, staging, tiles->run_lanes, 1, 1) > GP_SCRATCH_FLOATS) return false;
-  /* Where windows overlap each block makes its neighbours' windows again: several rows and columns keep those few. */
-  bool overlap = plan->desc.stride[0] < plan->desc.kernel[0] || plan->desc.stride[1] < plan->desc.kernel[1];
-  int64_t rows = overlap && staging.grad_x ? least(4, plan->out_height) : 1;
-  int64_t limit = overlap && staging.grad_x ? 2 * BLOCK_FLOATS : BLOCK_FLOATS;
-  tiles->block_columns = columns_that_fit(plan, staging, tiles->run_lanes, rows, limit);
-  tiles->block_rows = rows_that_fit(plan, staging, tiles->run_lanes, tiles->block_columns, limit);
+  /* Whole rows, if need be from the second-level cache. */
+  int64_t row = block_floats(plan, staging, tiles->run_lanes, 1, plan->out_width);
+  int64_t limit = row <= 2 * BLOCK_FLOATS ? 2 * BLOCK_FLOATS : BLOCK_FLOATS;
+  tiles->block_columns = columns_that_fit(plan, staging, tiles->run_lanes, 1, limit);
+  tiles->block_rows = rows_that_fit(plan, staging, tiles->run_lanes, tiles->block_columns, BLOCK_FLOATS);
+  tiles->block_pixels = block_pixels(plan, tiles->block_rows, tiles->block_columns);
   return true;
 }
 
@@ -111,6 +114,9 @@ bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging
   int64_t row_elements = most(desc->stride[0], 1) * desc->width * tiles->run_lanes;
   int64_t rows = least(BAND_ELEMENTS / row_elements, tiles->runs * plan->out_height / TASKS_WANTED);
   rows = most(rows, divide_up(BAND_ELEMENTS_LEAST, row_elements));
+  /* Where windows overlap a task makes its neighbour's last ones again: not for a few rows only. */
+  if (staging.grad_x && halo_of(plan, 0) > 0)
+    rows = most(rows, least(tiles->runs * plan->out_height / TASKS_WANTED, 16));
   if (tiles->block_rows < plan->out_height) rows = divide_up(rows, tiles->block_rows) * tiles->block_rows;
   tiles->rows = least(most(rows, 1), plan->out_height);
   tiles->bands = divide_up(plan->out_height, tiles->rows);

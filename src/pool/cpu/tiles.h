@@ -8,7 +8,7 @@
 #include "pool/shape.h"
 
 enum {
-  GP_RUN_MAX = 512,            /* lanes of a run, at most */
+  GP_RUN_MAX = 128,            /* lanes of a run, at most */
   GP_STAGED_LANES = 16,        /* NCHW: planes of a run. The same for all instruction sets */
   GP_COLUMN_FLOATS = 2048,     /* weights made in one go, lanes times columns */
   GP_MASK_FLOATS = 4096,       /* masks of GP_LINK_GATE, lanes times elements */
@@ -31,6 +31,7 @@ typedef struct gp_tiles {
   int64_t bands;
   int64_t count;                     /* tasks: runs · bands */
   int64_t block_rows, block_columns; /* output rows and columns of a block, at most */
+  int64_t block_pixels;              /* input elements of a plane that it takes, at most */
 } gp_tiles;
 
 /* False where not even a block of one output fits GP_SCRATCH_FLOATS. */
