@@ -50,8 +50,9 @@ typedef enum pool_extras {
   POOL_NO_GRAD_X = 8, /* grad_x is not wanted */
 } pool_extras;
 
-/* A descriptor that passes validation: any kind, dtype, layout, window and parameters; some with sliced tensors. */
-gp_pool_desc pool_random_desc(test_random *random);
+/* A descriptor that passes validation: any kind, dtype, layout, window and parameters; some with sliced tensors. A
+ * large one's x has 20,000 to 200,000 elements: more than the kernels take in one go. */
+gp_pool_desc pool_random_desc(test_random *random, bool large);
 unsigned pool_random_extras(test_random *random);
 
 /* Strides of a tensor of the layout that is a slice of a larger one. */

@@ -23,13 +23,16 @@ uint64_t pool_test_cases(uint64_t usual) {
 #endif
 }
 
-static int64_t pick_channels(test_random *random, gp_layout layout) {
+static int64_t pick_channels(test_random *random, gp_layout layout, bool large) {
   static const int64_t around[] = {1, 1, 2, 3, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 33};
-  if (layout == GP_NHWC && random_one_in(random, 100)) return 250 + random_below(random, 300);
+  if (layout == GP_NHWC && random_one_in(random, large ? 3 : 100)) return 120 + random_below(random, 400);
   return around[random_below(random, sizeof around / sizeof around[0])];
 }
 
-static int64_t pick_side(test_random *random) { return 1 + random_below(random, random_one_in(random, 12) ? 19 : 8); }
+static int64_t pick_side(test_random *random, bool large) {
+  if (large) return 1 + random_below(random, random_one_in(random, 8) ? 500 : 100);
+  return 1 + random_below(random, random_one_in(random, 12) ? 19 : 8);
+}
 
 gp_strides pool_random_slice(test_random *random, gp_layout layout, int64_t channels, int64_t height, int64_t width) {
   gp_strides strides = gp_strides_dense(layout, channels + random_below(random, 12), height + random_below(random, 3),
@@ -83,7 +86,13 @@ static gp_dtype pick_dtype(test_random *random) {
   return dtypes[random_below(random, sizeof dtypes / sizeof dtypes[0])];
 }
 
-gp_pool_desc pool_random_desc(test_random *random) {
+static bool has_size(const gp_pool_desc *desc, bool large) {
+  if (gp_pool_output_size(desc, NULL, NULL) != GP_OK) return false;
+  int64_t elements = desc->batch * desc->channels * desc->height * desc->width;
+  return !large || (elements > 20000 && elements < 200000);
+}
+
+gp_pool_desc pool_random_desc(test_random *random, bool large) {
   static const double norms[] = {0, 1, 1.5, 2, 3, 4.25};
   for (;;) {
     gp_pool_desc desc = {
@@ -91,8 +100,8 @@ gp_pool_desc pool_random_desc(test_random *random) {
         .dtype = pick_dtype(random),
         .layout = (gp_layout)random_below(random, 4),
         .batch = 1 + random_below(random, 3),
-        .height = pick_side(random),
-        .width = pick_side(random),
+        .height = pick_side(random, large),
+        .width = pick_side(random, large),
         .ceil_mode = random_one_in(random, 2),
         .pad_count = (gp_pad_count)random_below(random, 2),
         .eps = random_one_in(random, 4) ? 0.5 : 0,
@@ -104,10 +113,10 @@ gp_pool_desc pool_random_desc(test_random *random) {
         .first_sample = random_one_in(random, 3) ? random_below(random, INT64_C(1) << 36) : 0,
         .threads = random_one_in(random, 200) ? 2 : 1, /* more: test_thread_counts_agree */
     };
-    desc.channels = pick_channels(random, desc.layout);
+    desc.channels = pick_channels(random, desc.layout, large);
     pick_window(random, &desc);
     if (random_one_in(random, 3)) pick_all_strides(random, &desc);
-    if (gp_pool_output_size(&desc, NULL, NULL) == GP_OK) return desc;
+    if (has_size(&desc, large)) return desc;
   }
 }
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { CASES = 24000, THREAD_CASES = 100 }; /* more than 20,000 of them on the vectorised kernels */
+enum { CASES = 24000, LARGE_CASES = 150, THREAD_CASES = 40 }; /* more than 20,000 of them on the vectorised kernels */
 
 static void compare(const pool_case *pool, const pool_case *exact, const test_buffer tolerance[POOL_OUTPUTS]) {
   for (int which = 0; which < POOL_OUTPUTS; ++which) {
@@ -69,9 +69,9 @@ static void check_all_written(const pool_case *exact) {
       pool_case_check(exact, isfinite(test_buffer_get(&exact->out[which], (int64_t)i)), pool_output_names[which]);
 }
 
-static void run_case(uint64_t seed) {
+static void run_case(uint64_t seed, bool large) {
   test_random random = {seed};
-  gp_pool_desc desc = pool_random_desc(&random);
+  gp_pool_desc desc = pool_random_desc(&random, large);
   pool_case pool, exact;
   pool_case_make(&pool, &desc, pool_random_extras(&random), seed);
   pool_case_exact(&exact, &pool);
@@ -95,18 +95,19 @@ static void run_case(uint64_t seed) {
 
 static void test_kernels_are_exact(void **state) {
   (void)state;
-  for (uint64_t seed = 1; seed <= pool_test_cases(CASES); ++seed) run_case(seed);
+  for (uint64_t seed = 1; seed <= pool_test_cases(CASES); ++seed) run_case(seed, false);
 }
 
-/* Several bands of rows and groups of channels. */
+/* Cut into tasks, bands, blocks and chunks. */
+static void test_large_tensors(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= pool_test_cases(LARGE_CASES); ++seed) run_case(20000000 + seed, true);
+}
+
 static void run_thread_case(uint64_t seed) {
   static const int32_t counts[] = {2, 3, 5};
   test_random random = {seed};
-  gp_pool_desc desc = pool_random_desc(&random);
-  desc.x_stride = desc.y_stride = desc.grad_x_stride = desc.grad_y_stride = (gp_strides){0};
-  desc.threads = 1;
-  desc.height += 20;
-  desc.batch += 2;
+  gp_pool_desc desc = pool_random_desc(&random, true);
   pool_case pool;
   pool_case_make(&pool, &desc, pool_random_extras(&random), seed);
   for (int reference = 0; reference < 2; ++reference) {
@@ -133,6 +134,7 @@ static void test_thread_counts_agree(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_kernels_are_exact),
+      cmocka_unit_test(test_large_tensors),
       cmocka_unit_test(test_thread_counts_agree),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -345,7 +345,7 @@ static void test_scale_without_shift(void **state) {
 /* Parameters of 16-bit tensors are float32. */
 static void test_alignment_of_dtypes(void **state) {
   (void)state;
-  uint16_t x[2 * 384] = {0}, y[2 * 96] = {0};
+  uint16_t x[1 + 384] = {0}, y[1 + 2 * 96] = {0};
   float value[7] = {0};
   gp_pool_desc desc = good();
   desc.dtype = GP_BFLOAT16;
