@@ -6,7 +6,11 @@
 
 static const char *const names[] = {
     [GP_ISA_REFERENCE] = "reference",
+#if defined(__aarch64__)
+    [GP_ISA_BASELINE] = "neon",
+#else
     [GP_ISA_BASELINE] = "baseline",
+#endif
     [GP_ISA_AVX2] = "avx2",
     [GP_ISA_AVX512] = "avx512",
 };

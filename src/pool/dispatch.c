@@ -7,12 +7,18 @@ static const struct {
   const gp_pool_kernels *kernels;
 } implementations[] = {
 #if defined(GP_POOL_X86)
-    {GP_ISA_AVX512, &gp_pool_cpu_avx512_float32},     {GP_ISA_AVX512, &gp_pool_cpu_avx512_bfloat16},
-    {GP_ISA_AVX512, &gp_pool_cpu_avx512_float16},     {GP_ISA_AVX2, &gp_pool_cpu_avx2_float32},
-    {GP_ISA_AVX2, &gp_pool_cpu_avx2_bfloat16},        {GP_ISA_AVX2, &gp_pool_cpu_avx2_float16},
+    {GP_ISA_AVX512, &gp_pool_cpu_avx512_float32}, {GP_ISA_AVX512, &gp_pool_cpu_avx512_bfloat16},
+    {GP_ISA_AVX512, &gp_pool_cpu_avx512_float16}, {GP_ISA_AVX2, &gp_pool_cpu_avx2_float32},
+    {GP_ISA_AVX2, &gp_pool_cpu_avx2_bfloat16},    {GP_ISA_AVX2, &gp_pool_cpu_avx2_float16},
 #endif
-    {GP_ISA_BASELINE, &gp_pool_cpu_baseline_float32}, {GP_ISA_BASELINE, &gp_pool_cpu_baseline_bfloat16},
+#if defined(GP_POOL_ARM)
+    {GP_ISA_BASELINE, &gp_pool_cpu_neon_float32}, {GP_ISA_BASELINE, &gp_pool_cpu_neon_bfloat16},
+    {GP_ISA_BASELINE, &gp_pool_cpu_neon_float16},
+#else
+    {GP_ISA_BASELINE, &gp_pool_cpu_baseline_float32},
+    {GP_ISA_BASELINE, &gp_pool_cpu_baseline_bfloat16},
     {GP_ISA_BASELINE, &gp_pool_cpu_baseline_float16},
+#endif
     {GP_ISA_REFERENCE, &gp_pool_reference},
 };
 

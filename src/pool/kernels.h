@@ -20,12 +20,12 @@ typedef struct gp_pool_kernels {
 extern const gp_pool_kernels gp_pool_reference;
 
 /* The fast kernels (cpu/kernels.c), one record for each instruction set and dtype. */
-#define GP_KERNELS_OF(isa)                                                              \
-  extern const gp_pool_kernels gp_pool_cpu_##isa##_float32, gp_pool_cpu_##isa##_bfloat16, \
-      gp_pool_cpu_##isa##_float16;
-GP_KERNELS_OF(baseline)
-GP_KERNELS_OF(avx2)   /* built for x86-64 only */
-GP_KERNELS_OF(avx512) /* as avx2 */
+#define GP_KERNELS_OF(isa) \
+  extern const gp_pool_kernels gp_pool_cpu_##isa##_float32, gp_pool_cpu_##isa##_bfloat16, gp_pool_cpu_##isa##_float16;
+GP_KERNELS_OF(baseline) /* not built for ARM */
+GP_KERNELS_OF(neon)     /* built for ARM only */
+GP_KERNELS_OF(avx2)     /* built for x86-64 only */
+GP_KERNELS_OF(avx512)   /* as avx2 */
 #undef GP_KERNELS_OF
 
 /* The best implementation that the machine and GAUSSPOOL_ISA allow and that takes the plan. Never NULL. */
