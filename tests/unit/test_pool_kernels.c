@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { CASES = 24000, LARGE_CASES = 150, THREAD_CASES = 40 }; /* more than 20,000 of them on the vectorised kernels */
+enum { CASES = 24000, LARGE_CASES = 100, THREAD_CASES = 20 }; /* more than 20,000 of them on the vectorised kernels */
 
 static void compare(const pool_case *pool, const pool_case *exact, const test_buffer tolerance[POOL_OUTPUTS]) {
   for (int which = 0; which < POOL_OUTPUTS; ++which) {
