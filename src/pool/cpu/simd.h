@@ -45,6 +45,8 @@ GP_INLINE vf vf_select(vi mask, vf yes, vf no) {
   return (vf)_mm512_mask_blend_ps(_mm512_movepi32_mask((__m512i)mask), (__m512)no, (__m512)yes);
 #elif defined(__AVX2__)
   return (vf)_mm256_blendv_ps((__m256)no, (__m256)yes, (__m256)mask);
+#elif defined(__aarch64__)
+  return (vf)vbslq_f32((uint32x4_t)mask, (float32x4_t)yes, (float32x4_t)no);
 #else
   return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 #endif
@@ -142,6 +144,8 @@ GP_INLINE vu64 vu_multiply_even(vu a, uint32_t constant) {
   return (vu64)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi32((int)constant));
 #elif defined(__SSE2__)
   return (vu64)_mm_mul_epu32((__m128i)a, _mm_set1_epi32((int)constant));
+#elif defined(__aarch64__)
+  return (vu64)vmull_n_u32(vmovn_u64((uint64x2_t)a), constant);
 #else
   return ((vu64)a & 0xFFFFFFFFu) * constant;
 #endif
