@@ -41,22 +41,67 @@ GP_INLINE vf element_of(const struct backward_at *at, int64_t i, int64_t j) {
   return gp_element_at(at->x, at->window, i, j, at->count);
 }
 
-/* dx_i = gy·(1 + W·(x_i - m)/s·[v ≥ eps])/R, dW = gy·s. The differences are kept in registers rather than read again
- * between the stores: such a load waits for stores whose address ends alike, as those of two large arrays do. */
-GP_INLINE void backward_gaussian_window(const struct backward_at *at, bool direct) {
-  vf kept[9];
-  bool keep = at->size > 0;
-  gp_moments moments = gp_window_moments(at->x, at->window, at->stretch->eps, at->count, keep ? kept : NULL);
+/* dx_i = gy·(1 + W·(x_i - m)/s·[v ≥ eps])/R, dW = gy·s */
+GP_INLINE void backward_gaussian_any(const struct backward_at *at, bool direct) {
+  gp_moments moments = gp_window_moments(at->x, at->window, at->stretch->eps, at->count);
   add_grad_weight(at, at->grad_y * moments.deviation);
-  if (!at->usual && at->grad_x == NULL) return;
+  if (at->grad_x == NULL) return;
   vf level = at->grad_y * at->window->inverse;
   vf tilt = level * vf_load(at->weight, at->count) / moments.deviation;
   tilt = (vf)(moments.free & (vi)tilt);
   if (direct) level += at->add;
-  GP_EACH_ELEMENT(at->window) {
-    vf difference = keep ? kept[i * at->window->columns + j] : (element_of(at, i, j) - moments.shift) - moments.offset;
-    put(at, direct, i, j, level + tilt * difference);
+  GP_EACH_ELEMENT(at->window)
+  put(at, direct, i, j, level + tilt * gp_difference(at->x, at->window, &moments, i, j, at->count));
+}
+
+/* The straight-line sizes written out, so that the differences x_i - m stay in registers: read again between the stores,
+ * each would wait for stores whose address ends alike, as those of two large arrays do. The same operations in the same
+ * order as above. */
+#define EACH_OF_2X2(DO) DO(0, 0, 0) DO(1, 0, 1) DO(2, 1, 0) DO(3, 1, 1)
+#define EACH_OF_3X3(DO) \
+  DO(0, 0, 0) DO(1, 0, 1) DO(2, 0, 2) DO(3, 1, 0) DO(4, 1, 1) DO(5, 1, 2) DO(6, 2, 0) DO(7, 2, 1) DO(8, 2, 2)
+#define SUM_OF_2X2(TERM) ((TERM(0) + TERM(1)) + (TERM(2) + TERM(3)))
+#define SUM_OF_3X3(TERM) \
+  ((((TERM(0) + TERM(1)) + TERM(2)) + ((TERM(3) + TERM(4)) + TERM(5))) + ((TERM(6) + TERM(7)) + TERM(8)))
+
+#define LOAD_DIFFERENCE(k, i, j) vf d##k = gp_element_at(at->x, at->window, i, j, at->count) - shift;
+#define DIFFERENCE(k)            d##k
+#define SQUARE(k)                d##k *d##k
+#define SUBTRACT_OFFSET(k, i, j) d##k -= offset;
+#define PUT_DIFFERENCE(k, i, j)  put(at, direct, i, j, level + tilt * d##k);
+
+#define BACKWARD_GAUSSIAN_STRAIGHT(name, EACH, SUM)                           \
+  GP_INLINE void name(const struct backward_at *at, bool direct) {            \
+    vf inverse = vf_set(at->window->inverse), eps = vf_set(at->stretch->eps); \
+    vf shift = vf_load_element(at->x, at->count);                             \
+    EACH(LOAD_DIFFERENCE)                                                     \
+    vf offset = SUM(DIFFERENCE) * inverse;                                    \
+    EACH(SUBTRACT_OFFSET)                                                     \
+    vf variance = SUM(SQUARE) * inverse;                                      \
+    if (__builtin_expect(vi_any(~(variance <= FLT_MAX)), false)) {            \
+      backward_gaussian_any(at, direct);                                      \
+      return;                                                                 \
+    }                                                                         \
+    vf deviation = vf_sqrt(vf_larger(eps, variance));                         \
+    add_grad_weight(at, at->grad_y *deviation);                               \
+    if (!at->usual && at->grad_x == NULL) return;                             \
+    vf level = at->grad_y * inverse;                                          \
+    vf tilt = level * vf_load(at->weight, at->count) / deviation;             \
+    tilt = (vf)(~(variance < eps) & (vi)tilt);                                \
+    if (direct) level += at->add;                                             \
+    EACH(PUT_DIFFERENCE)                                                      \
   }
+
+BACKWARD_GAUSSIAN_STRAIGHT(backward_gaussian_2x2, EACH_OF_2X2, SUM_OF_2X2)
+BACKWARD_GAUSSIAN_STRAIGHT(backward_gaussian_3x3, EACH_OF_3X3, SUM_OF_3X3)
+
+GP_INLINE void backward_gaussian_window(const struct backward_at *at, bool direct) {
+  if (at->size == 2)
+    backward_gaussian_2x2(at, direct);
+  else if (at->size == 3)
+    backward_gaussian_3x3(at, direct);
+  else
+    backward_gaussian_any(at, direct);
 }
 
 GP_INLINE void backward_mean_window(const struct backward_at *at, bool direct) {

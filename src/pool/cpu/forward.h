@@ -51,7 +51,7 @@ GP_INLINE vf forward_window(const gp_stretch *stretch, gp_form form, const gp_el
     gp_softmax softmax = gp_window_softmax(x, window, w, count);
     return 2.0f * (softmax.peak * 0.5f + softmax.half);
   }
-  gp_moments moments = gp_window_moments(x, window, stretch->eps, count, NULL);
+  gp_moments moments = gp_window_moments(x, window, stretch->eps, count);
   return moments.shift + (moments.offset + w * moments.deviation);
 }
 

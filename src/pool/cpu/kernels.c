@@ -151,12 +151,13 @@ static void load_planes(const gp_work *work, const float *array, float factor, f
 }
 
 static void load_scale(gp_work *work) {
-  const gp_pool_forward_args *args = &work->call->forward;
-  const float *scale = args->scale, *shift = args->shift;
-  for (int i = 0; i < work->run.lanes && scale != NULL; ++i) {
-    int64_t c = (work->tile.plane + i) % work->call->plan->desc.channels;
-    work->scale[i] = i < work->tile.real ? scale[c] : 0.0f;
-    work->shift[i] = i < work->tile.real ? shift[c] : 0.0f;
+  const gp_pool_plan *plan = work->call->plan;
+  const float *scale = work->call->forward.scale, *shift = work->call->forward.shift;
+  if (scale == NULL) return;
+  gp_lane at = gp_lane_first(plan, &work->tile);
+  for (int i = 0; i < work->run.lanes; ++i, gp_lane_next(plan, &at)) {
+    work->scale[i] = i < work->tile.real ? scale[at.c] : 0.0f;
+    work->shift[i] = i < work->tile.real ? shift[at.c] : 0.0f;
   }
 }
 
@@ -166,10 +167,11 @@ static void load_mask(gp_work *work) {
   int64_t values = gp_param_values(plan);
   memset(work->mask_row_sums, 0, sizeof work->mask_row_sums);
   memset(work->mask_sums, 0, sizeof work->mask_sums);
-  for (int64_t k = 0; k < values; ++k)
-    for (int i = 0; i < work->run.lanes; ++i)
+  gp_lane at = gp_lane_first(plan, &work->tile);
+  for (int i = 0; i < work->run.lanes; ++i, gp_lane_next(plan, &at))
+    for (int64_t k = 0; k < values; ++k)
       work->mask[k * work->run.lanes + i] =
-          i < work->tile.real ? mask[gp_run_param(plan, work->tile.plane + i) * values + k] : 0.0f;
+          i < work->tile.real ? mask[gp_param_index(plan, at.n, at.c) * values + k] : 0.0f;
 }
 
 static void prepare_work(gp_work *work, const gp_call *call, int64_t task) {

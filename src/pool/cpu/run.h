@@ -178,11 +178,6 @@ static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
     gp_weights_of_draws(link, run, 1, words, run->weight, run->slope);
 }
 
-/* The plane of a lane: its place in parameters. */
-GP_INLINE int64_t gp_run_param(const gp_pool_plan *plan, int64_t plane) {
-  return gp_param_index(plan, plane / plan->desc.channels, plane % plan->desc.channels);
-}
-
 /* Fills `run` for a tile. The arguments are those of the call; a map is not read here. */
 static void gp_run_make(const gp_pool_plan *plan, const gp_tile *tile, const float *mu, const float *sigma,
                         const float *weight, gp_run *run) {
@@ -191,22 +186,23 @@ static void gp_run_make(const gp_pool_plan *plan, const gp_tile *tile, const flo
   bool given = kind->link == GP_LINK_GIVEN, one = kind->link == GP_LINK_ONE;
   run->lanes = (tile->real + GP_STAGED_LANES - 1) / GP_STAGED_LANES * GP_STAGED_LANES;
   run->source = GP_SOURCE_NONE;
+  gp_lane at = gp_lane_first(plan, tile);
   memset(run->mu, 0, (size_t)run->lanes * sizeof(float));
   memset(run->sigma, 0, (size_t)run->lanes * sizeof(float));
   memset(run->weight, 0, (size_t)run->lanes * sizeof(float));
   if (given || one) {
     run->source = given && desc->param_shape == GP_SHAPE_NCHW ? GP_SOURCE_MAP : GP_SOURCE_PLANE;
-    for (int i = 0; i < tile->real && run->source == GP_SOURCE_PLANE; ++i)
-      run->weight[i] = given ? weight[gp_run_param(plan, tile->plane + i)] : 1.0f;
+    for (int i = 0; i < tile->real && run->source == GP_SOURCE_PLANE; ++i, gp_lane_next(plan, &at))
+      run->weight[i] = given ? weight[gp_param_index(plan, at.n, at.c)] : 1.0f;
     for (int i = 0; i < run->lanes; ++i) run->slope[i] = 1.0f, run->draw[i] = 0.0f;
     return;
   }
   bool stochastic = desc->stochasticity != GP_STOCHASTIC_NONE;
   if (kind->draws == GP_DRAWS_NOTHING || (kind->draws == GP_DRAWS_UNIFORM && !stochastic)) return;
-  for (int i = 0; i < tile->real; ++i) {
-    int64_t at = gp_run_param(plan, tile->plane + i);
-    if (gp_pool_kind_has_mu(kind)) run->mu[i] = mu[at];
-    if (gp_pool_kind_has_sigma(kind) && (stochastic || kind->link == GP_LINK_ABSOLUTE)) run->sigma[i] = sigma[at];
+  for (int i = 0; i < tile->real; ++i, gp_lane_next(plan, &at)) {
+    int64_t param = gp_param_index(plan, at.n, at.c);
+    if (gp_pool_kind_has_mu(kind)) run->mu[i] = mu[param];
+    if (gp_pool_kind_has_sigma(kind) && (stochastic || kind->link == GP_LINK_ABSOLUTE)) run->sigma[i] = sigma[param];
   }
   if (stochastic) gp_philox_keys_make(&run->keys, desc->seed);
   for (int i = 0; i < run->lanes && stochastic; ++i) {

@@ -23,15 +23,13 @@ typedef struct gp_rectangle {
 
 static void gp_planes_make(gp_planes *planes, const gp_pool_plan *plan, const gp_strides *strides, const void *data,
                            const gp_tile *tile) {
-  int64_t channels = plan->desc.channels;
   *planes = (gp_planes){.data = (void *)(uintptr_t)data, .row = strides->h, .pixel = strides->w};
   planes->neighbours = plan->desc.layout != GP_NCHW;
   planes->real = tile->real;
   planes->memory = tile->memory;
-  for (int lane = 0; lane < tile->real && (lane == 0 || !planes->neighbours); ++lane) {
-    int64_t plane = tile->plane + lane;
-    planes->base[lane] = gp_pool_plane_at(plan->desc.layout, strides, plane / channels, plane % channels).base;
-  }
+  gp_lane at = gp_lane_first(plan, tile);
+  for (int lane = 0; lane < tile->real && (lane == 0 || !planes->neighbours); ++lane, gp_lane_next(plan, &at))
+    planes->base[lane] = gp_pool_plane_at(plan->desc.layout, strides, at.n, at.c).base;
 }
 
 /* The element of the first lane at (row, column), where lanes are neighbours. */

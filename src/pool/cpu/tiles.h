@@ -46,6 +46,20 @@ typedef struct gp_tile {
   int64_t row_begin, row_end; /* output rows */
 } gp_tile;
 
+/* Sample and channel of a lane, one after the other. */
+typedef struct gp_lane {
+  int64_t n, c;
+} gp_lane;
+
+static inline gp_lane gp_lane_first(const gp_pool_plan *plan, const gp_tile *tile) {
+  return (gp_lane){tile->plane / plan->desc.channels, tile->plane % plan->desc.channels};
+}
+static inline void gp_lane_next(const gp_pool_plan *plan, gp_lane *lane) {
+  if (++lane->c < plan->desc.channels) return;
+  lane->c = 0;
+  ++lane->n;
+}
+
 /* The tile of a task, 0 ≤ task < count. Neighbouring tasks are neighbours in memory. */
 gp_tile gp_tile_at(const gp_pool_plan *plan, const gp_tiles *tiles, int64_t task);
 

@@ -79,26 +79,43 @@ static __attribute__((noinline, cold)) void gp_rescue(const gp_element *x, const
 /* ---- Mean and moments ---------------------------------------------------------------------- */
 
 /* The moments as differences to a shift near the values: x_i - m = (x_i - shift) - offset keeps the digits that a mean of
- * 1e4 would swallow, and a constant window gives exactly its constant and no variance. */
+ * 1e4 would swallow, and a constant window gives exactly its constant and no variance. Sums run along each row and then
+ * over the rows: shorter chains of additions than one after the other. */
 typedef struct gp_moments {
   vf shift, offset; /* m = shift + offset */
   vf deviation;     /* s */
   vi free;          /* not clamped: v ≥ eps, or NaN */
 } gp_moments;
 
-/* `kept`: the x_i - m of the straight-line sizes, along rows, or NULL. */
-GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *window, float eps, int count, vf *kept) {
-  gp_moments moments = {.shift = vf_load_element(x, count)};
+GP_INLINE vf gp_difference(const gp_element *x, const gp_window *window, const gp_moments *moments, int64_t i,
+                           int64_t j, int count) {
+  return (gp_element_at(x, window, i, j, count) - moments->shift) - moments->offset;
+}
+
+GP_INLINE vf gp_sum_of_differences(const gp_element *x, const gp_window *window, vf shift, int count) {
   vf sum = {0};
-  GP_EACH_ELEMENT(window) if (i + j > 0) sum += gp_element_at(x, window, i, j, count) - moments.shift;
+  for (int64_t i = 0; i < window->rows; ++i) {
+    vf row = gp_element_at(x, window, i, 0, count) - shift;
+    for (int64_t j = 1; j < window->columns; ++j) row += gp_element_at(x, window, i, j, count) - shift;
+    sum = i == 0 ? row : sum + row;
+  }
+  return sum;
+}
+
+GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *window, float eps, int count) {
+  gp_moments moments = {.shift = vf_load_element(x, count)};
+  vf sum = gp_sum_of_differences(x, window, moments.shift, count);
   /* A padding zero lies -shift away from the shift. */
   if (window->zeros != 0) sum -= window->zeros * moments.shift;
   moments.offset = sum * window->inverse;
   vf squares = {0};
-  GP_EACH_ELEMENT(window) {
-    vf difference = (gp_element_at(x, window, i, j, count) - moments.shift) - moments.offset;
-    squares += difference * difference;
-    if (kept != NULL) kept[i * window->columns + j] = difference;
+  for (int64_t i = 0; i < window->rows; ++i) {
+    vf row = {0};
+    for (int64_t j = 0; j < window->columns; ++j) {
+      vf difference = gp_difference(x, window, &moments, i, j, count);
+      row = j == 0 ? difference * difference : row + difference * difference;
+    }
+    squares = i == 0 ? row : squares + row;
   }
   if (window->zeros != 0) {
     vf mean = moments.shift + moments.offset;
@@ -117,15 +134,17 @@ GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *win
     moments.shift = vf_select(overflowed, (vf){0}, moments.shift);
     moments.offset = vf_select(overflowed, mean, moments.offset);
     moments.deviation = deviation;
-    if (kept != NULL) GP_EACH_ELEMENT(window)
-    kept[i * window->columns + j] = (gp_element_at(x, window, i, j, count) - moments.shift) - moments.offset;
   }
   return moments;
 }
 
 GP_INLINE vf gp_window_mean(const gp_element *x, const gp_window *window, int count) {
   vf sum = {0};
-  GP_EACH_ELEMENT(window) sum += gp_element_at(x, window, i, j, count);
+  for (int64_t i = 0; i < window->rows; ++i) {
+    vf row = gp_element_at(x, window, i, 0, count);
+    for (int64_t j = 1; j < window->columns; ++j) row += gp_element_at(x, window, i, j, count);
+    sum = i == 0 ? row : sum + row;
+  }
   vf mean = sum * window->inverse;
   vi overflowed = ~(vf_absolute(mean) <= FLT_MAX);
   if (__builtin_expect(vi_any(overflowed), false)) {
@@ -193,11 +212,16 @@ GP_INLINE gp_softmax gp_window_softmax(const gp_element *x, const gp_window *win
   }
   gp_softmax softmax = {.peak = vf_select(lambda < 0.0f, least, largest)};
   vf sum = {0};
-  GP_EACH_ELEMENT(window) {
-    vf half = gp_softmax_half(gp_element_at(x, window, i, j, count), softmax.peak);
-    vf term = gp_softmax_term(half, lambda);
-    softmax.total += term;
-    sum += term * half;
+  for (int64_t i = 0; i < window->rows; ++i) {
+    vf row_total = {0}, row_sum = {0};
+    for (int64_t j = 0; j < window->columns; ++j) {
+      vf half = gp_softmax_half(gp_element_at(x, window, i, j, count), softmax.peak);
+      vf term = gp_softmax_term(half, lambda);
+      row_total += term;
+      row_sum += term * half;
+    }
+    softmax.total += row_total;
+    sum += row_sum;
   }
   softmax.half = sum / softmax.total;
   return softmax;
@@ -227,10 +251,14 @@ GP_INLINE gp_chances gp_window_chances(const gp_element *x, const gp_window *win
 /* Σ p_i·x_i over the positive peak, or where there is none the mean. */
 GP_INLINE vf gp_window_expectation(const gp_element *x, const gp_window *window, const gp_chances *chances, int count) {
   vf sum = {0};
-  GP_EACH_ELEMENT(window) {
-    vf value = gp_element_at(x, window, i, j, count);
-    vf chance = gp_chance(value, chances);
-    sum += vf_select(chances->none, value / chances->total, chance * chance);
+  for (int64_t i = 0; i < window->rows; ++i) {
+    vf row = {0};
+    for (int64_t j = 0; j < window->columns; ++j) {
+      vf value = gp_element_at(x, window, i, j, count);
+      vf chance = gp_chance(value, chances);
+      row += vf_select(chances->none, value / chances->total, chance * chance);
+    }
+    sum += row;
   }
   return vf_select(chances->none, sum, sum / chances->total * chances->peak);
 }
@@ -279,9 +307,13 @@ GP_INLINE vf gp_norm_part(vf x, vf peak) {
 GP_INLINE gp_norm gp_window_norm(const gp_element *x, const gp_window *window, float norm, float factor, int count) {
   gp_norm result = {.peak = gp_window_norm_max(x, window, count)};
   vf sum = {0};
-  GP_EACH_ELEMENT(window) {
-    vf part = gp_norm_part(gp_element_at(x, window, i, j, count), result.peak);
-    sum += norm == 2.0f ? part * part : vf_power_of_fraction(part, norm);
+  for (int64_t i = 0; i < window->rows; ++i) {
+    vf row = {0};
+    for (int64_t j = 0; j < window->columns; ++j) {
+      vf part = gp_norm_part(gp_element_at(x, window, i, j, count), result.peak);
+      row += norm == 2.0f ? part * part : vf_power_of_fraction(part, norm);
+    }
+    sum += row;
   }
   if (norm == 2.0f) {
     result.ratio = factor * vf_sqrt(sum);
