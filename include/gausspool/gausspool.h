@@ -87,9 +87,11 @@ GP_API size_t gp_layout_elements(gp_layout layout, int64_t batch, int64_t channe
 /* What is computed over a window of elements x_i, with the window's mean m, variance v (padding zeros take part in both
  * where the divisor R counts them), standard deviation s = sqrt(max(v, eps)) and draw e ~ N(0, 1).
  *
- * Special values: a NaN in a window makes its output NaN. An infinity makes the mean infinite and the deviation, thus the
- * Gaussian kinds' output, NaN. Everything else is finite: a constant window has v = 0 exactly, and squares or sums beyond
- * the dtype's range are computed in a wider one (gradients: while differences within a window fit the dtype).
+ * Special values: a NaN in a window makes its output NaN. An infinity makes the mean infinite; the deviation, thus the
+ * Gaussian kinds' output, and the maximum-entropy kinds' output are NaN then; GP_POOL_STOCHASTIC gives NaN for +infinity and
+ * takes -infinity for not positive; GP_POOL_LP gives infinity. Everything else is finite: a constant window has v = 0
+ * exactly, and squares or sums beyond the dtype's range are computed in a wider one (gradients: while differences within a
+ * window fit the dtype).
  * GP_POOL_MAX takes the first of equal maxima, and as PyTorch the last of several NaN; its gradient goes to that one
  * element. */
 typedef enum gp_pool_kind {
@@ -162,8 +164,9 @@ typedef struct gp_strides {
  * Windows, ceil_mode and divisor follow torch.nn.AvgPool2d (torch.nn.MaxPool2d for GP_POOL_MAX), or with `adaptive`
  * torch.nn.AdaptiveAvgPool2d. A row of numbers (1-D) is an image of height 1 with kernel {1, k}, stride {1, s} and
  * padding {0, p}.
- * float64, and strides that are not 1 along the layout's innermost axis, run on the scalar reference; all else is
- * vectorised. */
+ * Vectorised, but for what runs on the scalar reference: float64; strides that are not 1 along the layout's innermost axis;
+ * gating masks of more than 256 elements; and, in NCHW, with scale and shift, or where backward windows overlap, windows of
+ * more than about a thousand elements. */
 typedef struct gp_pool_desc {
   gp_pool_kind kind;                      /* what is computed over a window */
   gp_dtype dtype;                         /* of x, y and their gradients */

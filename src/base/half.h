@@ -9,8 +9,8 @@ static inline float gp_float_of_bfloat16(uint16_t half) { return gp_float_of_bit
 
 static inline uint16_t gp_bfloat16_of_float(float value) {
   uint32_t bits = gp_bits_of_float(value);
-  /* A NaN stays one, quiet, also where its payload lies in the lower half. */
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)(bits >> 16 | 0x40u);
+  /* A NaN stays one, also where its payload lies in the lower half. */
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FC0u;
   return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 

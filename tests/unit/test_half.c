@@ -50,9 +50,9 @@ static void check_there_and_back(const struct format *format) {
   for (uint32_t word = 0; word <= UINT16_MAX; ++word) {
     uint16_t bits = (uint16_t)word, back = format->narrow(format->widen(bits));
     if ((bits & 0x7FFFu) > infinity_of(format)) {
-      /* A NaN comes back quiet, with its sign. */
+      /* A NaN comes back quiet; all of bfloat16's as one, float16's with their sign. */
       assert_true(isnan(format->widen(back)));
-      assert_int_equal(back >> 15, bits >> 15);
+      if (format->fraction_bits == 10) assert_int_equal(back >> 15, bits >> 15);
       assert_true(back & 1 << (format->fraction_bits - 1));
     } else if (back != bits) {
       fail_msg("0x%04x comes back as 0x%04x", bits, back);

@@ -118,22 +118,22 @@ static const char *declines(const gp_pool_plan *plan) {
   }
   if (plan->kind->link == GP_LINK_GATE && gp_param_values(plan) > GP_MASK_FLOATS / GP_STAGED_LANES)
     return "the mask is too large";
-  gp_tiles tiles;
-  if (!gp_tiles_make(&tiles, plan, staging_of(plan, true, true, true, true))) return "the window is too large";
   return NULL;
 }
 
-/* Of all the ways that a call may be staged. */
-static size_t partial_elements(const gp_pool_plan *plan, bool backward) {
+/* Bytes of scratch memory for [task][slot][lane] and `sums` more doubles, whichever way the call is staged; where a copy of
+ * a window would be too large, the reference does it. */
+static size_t workspace_bytes(const gp_pool_plan *plan, bool backward, size_t sums, size_t reference) {
   size_t most = 0;
   for (int scaled = 0; scaled < 2; ++scaled)
     for (int accumulate = 0; accumulate < 2; ++accumulate)
       for (int writes = 0; writes < 2; ++writes) {
         gp_tiles tiles;
-        if (!gp_tiles_make(&tiles, plan, staging_of(plan, backward, scaled == 1, accumulate == 1, writes == 1)))
-          continue;
-        size_t elements = (size_t)(tiles.count * gp_call_slots(plan) * tiles.run_lanes);
-        if (elements > most) most = elements;
+        gp_staging staging = staging_of(plan, backward, scaled == 1, accumulate == 1, writes == 1);
+        size_t bytes = reference;
+        if (gp_tiles_make(&tiles, plan, staging))
+          bytes = gp_align_up(((size_t)(tiles.count * gp_call_slots(plan) * tiles.run_lanes) + sums) * sizeof(double));
+        if (bytes > most) most = bytes;
       }
   return most;
 }
@@ -234,7 +234,7 @@ static double sum_bands(const gp_call *call, int64_t run, int64_t slot, int lane
 /* ---- Forward ------------------------------------------------------------------------------- */
 
 static size_t forward_workspace(const gp_pool_plan *plan) {
-  return gp_align_up(partial_elements(plan, false) * sizeof(double));
+  return workspace_bytes(plan, false, 0, gp_pool_reference.forward_workspace(plan));
 }
 
 static void store_averages(void *context, int64_t run) {
@@ -249,7 +249,10 @@ static void store_averages(void *context, int64_t run) {
 static void forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
   gp_call call = {.plan = plan, .form = form_of(plan), .forward = *args};
   call.staging = staging_of(plan, false, args->scale != NULL, false, true);
-  if (!gp_tiles_make(&call.tiles, plan, call.staging)) return; /* declined */
+  if (!gp_tiles_make(&call.tiles, plan, call.staging)) {
+    gp_pool_reference.forward(plan, args);
+    return;
+  }
   call.loops = call.staging.x ? &GP_FLOAT_LOOPS : &GP_LOOPS;
   call.stream = !call.staging.out && may_stream(plan, &plan->desc.y_stride, plan->out_height, plan->out_width, args->y);
   if (args->average_y != NULL) call.partial = args->workspace;
@@ -266,7 +269,7 @@ static bool has_sums(const gp_pool_plan *plan, const gp_pool_backward_args *args
 }
 
 static size_t backward_workspace(const gp_pool_plan *plan) {
-  return gp_align_up((partial_elements(plan, true) + sums_elements(plan)) * sizeof(double));
+  return workspace_bytes(plan, true, sums_elements(plan), gp_pool_reference.backward_workspace(plan));
 }
 
 struct backward_sums {
@@ -324,13 +327,17 @@ static void backward(const gp_pool_plan *plan, const gp_pool_backward_args *args
                                         .shift = args->shift};
   call.covers_once = covers_once(plan);
   call.staging = staging_of(plan, true, args->scale != NULL, args->accumulate, writes);
-  if (!gp_tiles_make(&call.tiles, plan, call.staging)) return; /* declined */
+  if (!gp_tiles_make(&call.tiles, plan, call.staging)) {
+    gp_pool_reference.backward(plan, args);
+    return;
+  }
   call.loops = call.staging.x ? &GP_FLOAT_LOOPS : &GP_LOOPS;
   call.stream = writes && !call.staging.grad_x &&
                 may_stream(plan, &plan->desc.grad_x_stride, plan->desc.height, plan->desc.width, args->grad_x);
   if (has_sums(plan, args)) call.partial = args->workspace;
   gp_parallel_for(call.tiles.count, plan->desc.threads, run_task, &call);
-  if (call.partial != NULL) reduce_sums(&call, call.partial + partial_elements(plan, true));
+  if (call.partial != NULL)
+    reduce_sums(&call, call.partial + call.tiles.count * gp_call_slots(plan) * call.tiles.run_lanes);
 }
 
 const gp_pool_kernels GP_KERNELS = {GP_KERNELS_ISA, declines, forward_workspace, backward_workspace, forward, backward};

@@ -30,12 +30,27 @@ typedef uint16_t vh_memory __attribute__((vector_size(GP_VECTOR_BYTES / 2), alig
 
 GP_INLINE float gp_float_of_element(gp_element element) { return gp_float_of_bfloat16(element); }
 GP_INLINE gp_element gp_element_of_float(float value) { return gp_bfloat16_of_float(value); }
-GP_INLINE vf vf_of_vh(vh half) { return (vf)(__builtin_convertvector(half, vu) << 16); }
+GP_INLINE vf vf_of_vh(vh half) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)half), 16);
+#elif defined(__AVX2__)
+  return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)half), 16);
+#else
+  return (vf)(__builtin_convertvector(half, vu) << 16);
+#endif
+}
 GP_INLINE vh vh_of_vf(vf value) {
   vu bits = (vu)value;
-  vu rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-  vu quiet = bits >> 16 | 0x40u;
-  return __builtin_convertvector((vu)vf_select(value != value, (vf)quiet, (vf)rounded), vh);
+  vu rounded = bits + (bits >> 16 & 1u) + 0x7FFFu;
+  rounded = (vu)vf_select(value != value, (vf)((vu){0} + 0x7FC00000u), (vf)rounded) >> 16;
+#if defined(__AVX512F__)
+  return (vh)_mm512_cvtepi32_epi16((__m512i)rounded);
+#elif defined(__AVX2__)
+  __m256i packed = _mm256_packus_epi32((__m256i)rounded, (__m256i)rounded);
+  return (vh)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+  return __builtin_convertvector(rounded, vh);
+#endif
 }
 
 #else

@@ -93,6 +93,8 @@ static bool choose_block(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging s
   tiles->block_rows = plan->out_height;
   tiles->block_columns = plan->out_width;
   if (!staging.x && !staging.grad_x && !staging.out) return true;
+  if (plan->desc.layout == GP_NHWC && block_floats(plan, staging, tiles->run_lanes, 1, 1) > GP_SCRATCH_FLOATS)
+    tiles->run_lanes = least(tiles->run_lanes, GP_STAGED_LANES);
   if (block_floats(plan, staging, tiles->run_lanes, 1, 1) > GP_SCRATCH_FLOATS) return false;
   /* Whole rows, if need be from the second-level cache. */
   int64_t row = block_floats(plan, staging, tiles->run_lanes, 1, plan->out_width);
@@ -108,9 +110,9 @@ static bool choose_block(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging s
 bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging) {
   const gp_pool_desc *desc = &plan->desc;
   *tiles = (gp_tiles){.planes = desc->layout == GP_NCHW, .run_lanes = run_lanes_of(plan, staging)};
+  if (!choose_block(tiles, plan, staging)) return false;
   tiles->runs = tiles->planes ? divide_up(desc->batch * desc->channels, tiles->run_lanes)
                               : desc->batch * divide_up(desc->channels, tiles->run_lanes);
-  if (!choose_block(tiles, plan, staging)) return false;
   int64_t row_elements = most(desc->stride[0], 1) * desc->width * tiles->run_lanes;
   int64_t rows = least(BAND_ELEMENTS / row_elements, tiles->runs * plan->out_height / TASKS_WANTED);
   rows = most(rows, divide_up(BAND_ELEMENTS_LEAST, row_elements));
