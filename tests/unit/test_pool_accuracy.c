@@ -28,21 +28,21 @@ static const struct row {
   unsigned extras;
   double y[2], grad_x[2], parameters;
 } rows[ROWS] = {
-    {"isp_gaussian", GP_POOL_ISP_GAUSSIAN, GP_STOCHASTIC_HWCN, 0, 0, {5, 16}, {16, 40}, 16},
-    {"isp_gaussian, scaled", GP_POOL_ISP_GAUSSIAN, GP_STOCHASTIC_CN, 0, POOL_SCALED, {8, 48}, {100, 64}, 48},
-    {"gaussian", GP_POOL_GAUSSIAN, GP_STOCHASTIC_HWCN, 0, 0, {5, 16}, {16, 40}, 16},
-    {"half_gaussian", GP_POOL_HALF_GAUSSIAN, GP_STOCHASTIC_HWCN, 0, 0, {10, 32}, {16, 40}, 16},
-    {"weighted", GP_POOL_WEIGHTED, GP_STOCHASTIC_NONE, 0, 0, {10, 16}, {16, 40}, 16},
-    {"average", GP_POOL_AVERAGE, GP_STOCHASTIC_NONE, 0, 0, {5, 32}, {4, 2}, 0},
+    {"isp_gaussian", GP_POOL_ISP_GAUSSIAN, GP_STOCHASTIC_HWCN, 0, 0, {5, 5}, {16, 16}, 16},
+    {"isp_gaussian, scaled", GP_POOL_ISP_GAUSSIAN, GP_STOCHASTIC_CN, 0, POOL_SCALED, {8, 8}, {100, 24}, 16},
+    {"gaussian", GP_POOL_GAUSSIAN, GP_STOCHASTIC_HWCN, 0, 0, {5, 5}, {16, 16}, 16},
+    {"half_gaussian", GP_POOL_HALF_GAUSSIAN, GP_STOCHASTIC_HWCN, 0, 0, {10, 5}, {16, 16}, 6},
+    {"weighted", GP_POOL_WEIGHTED, GP_STOCHASTIC_NONE, 0, 0, {10, 5}, {16, 16}, 6},
+    {"average", GP_POOL_AVERAGE, GP_STOCHASTIC_NONE, 0, 0, {5, 8}, {4, 2}, 0},
     {"max", GP_POOL_MAX, GP_STOCHASTIC_NONE, 0, 0, {0, 0}, {3, 0}, 0},
-    {"max_entropy", GP_POOL_MAX_ENTROPY, GP_STOCHASTIC_NONE, 0, 0, {10, 120}, {8, 60}, 40},
-    {"softpool", GP_POOL_SOFTPOOL, GP_STOCHASTIC_NONE, 0, 0, {10, 60}, {8, 60}, 0},
+    {"max_entropy", GP_POOL_MAX_ENTROPY, GP_STOCHASTIC_NONE, 0, 0, {10, 32}, {8, 20}, 32},
+    {"softpool", GP_POOL_SOFTPOOL, GP_STOCHASTIC_NONE, 0, 0, {10, 12}, {8, 16}, 0},
     {"stochastic, inference", GP_POOL_STOCHASTIC, GP_STOCHASTIC_NONE, 0, 0, {10, 32}, {16, 80}, 0},
     {"stochastic, training", GP_POOL_STOCHASTIC, GP_STOCHASTIC_HWCN, 0, 0, {0, 0}, {3, 0}, 0},
-    {"mixed", GP_POOL_MIXED, GP_STOCHASTIC_NONE, 0, 0, {5, 32}, {4, 2}, 16},
-    {"gated", GP_POOL_GATED, GP_STOCHASTIC_NONE, 0, 0, {8, 60}, {24, 60}, 24},
-    {"lp, norm 2", GP_POOL_LP, GP_STOCHASTIC_NONE, 2, 0, {5, 24}, {8, 24}, 0},
-    {"lp, norm 3", GP_POOL_LP, GP_STOCHASTIC_NONE, 3, 0, {8, 16}, {16, 40}, 0},
+    {"mixed", GP_POOL_MIXED, GP_STOCHASTIC_NONE, 0, 0, {5, 5}, {4, 2}, 5},
+    {"gated", GP_POOL_GATED, GP_STOCHASTIC_NONE, 0, 0, {8, 8}, {24, 8}, 5},
+    {"lp, norm 2", GP_POOL_LP, GP_STOCHASTIC_NONE, 2, 0, {5, 6}, {8, 10}, 0},
+    {"lp, norm 3", GP_POOL_LP, GP_STOCHASTIC_NONE, 3, 0, {8, 10}, {16, 32}, 0},
 };
 
 /* Largest errors of a row: by window, or of the gradients of parameters over all windows. */
