@@ -73,7 +73,7 @@ static gp_status write_each(maker *m, int32_t i) {
   for (int32_t k = 0; k < node->input_count; ++k) {
     nn_ref x = nn_plan_source(plan, i, k);
     nn_plan_node *input = &plan->nodes[x];
-    if (!input->requires_grad) continue;
+    if (!input->requires_grad || (k == 0 && node->kernel->spreads)) continue;
     if (k == 0 && input->grad >= 0 && node->kernel->accumulates && !awaited(plan, input->grad, x)) {
       node->grad_in[k] = input->grad;
       node->accumulate[k] = true;
@@ -97,8 +97,11 @@ static gp_status touch_operands(maker *m, int32_t i) {
   nn_plan_touch(plan, node->grad, m->time);
   nn_plan_touch(plan, node->saved, m->time);
   if (node->kernel->needs_output) nn_plan_touch(plan, node->value, m->time);
-  for (int32_t k = 0; node->kernel->needs_input && k < node->input_count; ++k)
-    nn_plan_touch(plan, plan->nodes[nn_plan_source(plan, i, k)].value, m->time);
+  for (int32_t k = 0; k < node->input_count; ++k) {
+    nn_ref x = nn_plan_source(plan, i, k);
+    if (node->kernel->needs_input) nn_plan_touch(plan, nn_plan_value(plan, x), m->time);
+    if (plan->nodes[x].unstored) nn_plan_touch(plan, plan->nodes[x].saved, m->time);
+  }
   return nn_plan_buffer(plan, node->kernel->scratch_backward_bytes, m->time, &node->scratch_backward);
 }
 

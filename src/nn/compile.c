@@ -69,6 +69,34 @@ static void fuse(nn_plan *plan) {
   }
 }
 
+/* What can apply a batch norm to what it reads: the operator, and the global average that guides it. */
+static bool applies_affine(const nn_node *reader, int32_t input) {
+  return input == 0 && (reader->op == NN_OP_POOL || reader->op == NN_OP_GLOBAL_AVG_POOL);
+}
+
+/* True when exactly one pooling, and beside it at most global averages, read the batch norm x. */
+static bool only_pooled(const nn_plan *plan, nn_ref x) {
+  int32_t pools = 0;
+  for (int32_t i = x + 1; i < plan->count; ++i)
+    for (int32_t k = 0; plan->nodes[i].live && k < plan->nodes[i].input_count; ++k) {
+      if (nn_plan_source(plan, i, k) != x) continue;
+      const nn_node *reader = plan->net->graph->nodes[i];
+      if (!applies_affine(reader, k)) return false;
+      pools += reader->op == NN_OP_POOL;
+    }
+  return pools == 1;
+}
+
+/* A batch norm and ReLU that only a pooling reads are not stored: it applies them. */
+static void leave_unstored(nn_plan *plan) {
+  if (plan->desc.store_activations || !plan->net->device_class->applies_affine) return;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_plan_node *node = &plan->nodes[i];
+    bool candidate = node->live && node->fuse_relu && plan->net->graph->nodes[i]->op == NN_OP_BATCH_NORM;
+    node->unstored = candidate && only_pooled(plan, i);
+  }
+}
+
 static void mark_gradients(nn_plan *plan) {
   const nn_graph *g = plan->net->graph;
   if (plan->desc.mode != NN_TRAIN) return;
@@ -89,11 +117,13 @@ static gp_status make_kernel(nn_plan *plan, int32_t i) {
                          .index = i,
                          .mode = plan->desc.mode,
                          .fuse_relu = node->fuse_relu,
+                         .unstored = node->unstored,
                          .in = in,
                          .out = nn_plan_tensor(plan, i)};
   for (int32_t k = 0; k < node->input_count; ++k) {
     nn_ref x = nn_plan_source(plan, i, k);
     in[k] = nn_plan_tensor(plan, x);
+    desc.reads_affine |= plan->nodes[x].unstored;
     desc.wants_grad[k] = plan->nodes[x].requires_grad;
   }
   if (definition->param_count > 0) desc.weight_layout = net->slots[net->first_slot[i]].layout;
@@ -109,9 +139,12 @@ static gp_status forward_buffers(nn_plan *plan) {
     nn_plan_node *node = &plan->nodes[i];
     if (!node->live) continue;
     nn_tensor tensor = nn_plan_tensor(plan, i);
-    GP_TRY(nn_plan_buffer(plan, nn_tensor_bytes(&tensor), i, &node->value));
-    for (int32_t k = 0; k < node->input_count; ++k)
-      nn_plan_touch(plan, plan->nodes[nn_plan_source(plan, i, k)].value, i);
+    GP_TRY(nn_plan_buffer(plan, node->unstored ? 0 : nn_tensor_bytes(&tensor), i, &node->value));
+    for (int32_t k = 0; k < node->input_count; ++k) {
+      nn_ref x = nn_plan_source(plan, i, k);
+      nn_plan_touch(plan, nn_plan_value(plan, x), i);
+      if (plan->nodes[x].unstored) nn_plan_touch(plan, plan->nodes[x].saved, i);
+    }
     if (node->kernel == NULL) continue;
     GP_TRY(nn_plan_buffer(plan, node->kernel->saved_bytes, i, &node->saved));
     GP_TRY(nn_plan_buffer(plan, node->kernel->scratch_forward_bytes, i, &node->scratch_forward));
@@ -172,6 +205,7 @@ gp_status nn_plan_create(nn_plan **out, nn_net *net, const nn_plan_desc *desc) {
   GP_TRY(allocate_tables(plan));
   mark_live(plan);
   fuse(plan);
+  leave_unstored(plan);
   mark_gradients(plan);
   for (int32_t i = 0; i < plan->count; ++i)
     if (plan->nodes[i].live && net->graph->nodes[i]->op != NN_OP_INPUT) GP_TRY(make_kernel(plan, i));

@@ -38,7 +38,9 @@ typedef struct nn_kernel_desc {
   const nn_node *node;
   int32_t index; /* of the node: the stream of its random draws */
   nn_mode mode;
-  bool fuse_relu; /* y = max(0, op(x)); offered to batch norm and add only */
+  bool fuse_relu;    /* y = max(0, op(x)); offered to batch norm and add only */
+  bool unstored;     /* a batch norm with its ReLU whose readers apply it (nn/affine.h): nothing is written to `out` */
+  bool reads_affine; /* pooling, average: the first input is such a batch norm's, not stored; in[0] is its own input */
   bool wants_grad[NN_MAX_INPUTS];
   const nn_tensor *in;
   nn_tensor out;
@@ -53,6 +55,7 @@ typedef struct nn_bindings {
   float *grad_in[NN_MAX_INPUTS]; /* NULL where no gradient is wanted; may equal grad_out for pass_through kernels */
   bool accumulate[NN_MAX_INPUTS];
   void *saved, *scratch_forward, *scratch_backward;
+  void *affine;                   /* for `reads_affine`: the batch norm's saved memory, as nn_affine_at() reads it */
   float *value[NN_MAX_PARAMS];    /* state tensors in storage layout */
   float *gradient[NN_MAX_PARAMS]; /* of the parameters among them, overwritten by backward */
   int64_t *batches_tracked;
@@ -75,6 +78,7 @@ struct nn_kernel {
   bool needs_input; /* backward reads the inputs */
   bool needs_output;
   bool accumulates; /* backward can add to the gradient of its first input */
+  bool spreads;     /* backward leaves the gradient of its first input in `affine`, and grad_in[0] alone */
   /* Backward hands grad_out on to all inputs: as it is, or changed in the same way for all (`changes_grad`), which it
    * does from grad_out to grad_in[0], maybe in place. The plan shares or adds the result. */
   bool pass_through, changes_grad;
@@ -96,6 +100,7 @@ typedef struct nn_device_class {
   gp_status (*weight_write)(nn_device *device, const nn_node *node, const void *layout, const float *plain,
                             float *stored);
   gp_status (*kernel)(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+  bool applies_affine; /* has kernels for `unstored` and `reads_affine` */
 } nn_device_class;
 
 extern const nn_device_class nn_device_onednn;

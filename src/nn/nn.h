@@ -190,6 +190,8 @@ typedef enum nn_mode { NN_INFER = 0, NN_TRAIN } nn_mode;
 typedef struct nn_plan_desc {
   int64_t batch; /* at least 1 */
   nn_mode mode;
+  /* For comparison: batch norm and ReLU in front of a pooling are stored as everywhere else, not applied as it reads. */
+  bool store_activations;
 } nn_plan_desc;
 
 /* The net must outlive its plans. Errors: GP_ERROR_INVALID_ARGUMENT for a batch norm over one value per channel in

@@ -17,6 +17,7 @@ typedef struct nn_plan_node {
   nn_ref stands_for; /* the node whose tensor this one's is: itself, or another that it is fused into or the same as */
   bool live;         /* the loss depends on it, and it has a kernel of its own or is the input */
   bool fuse_relu;
+  bool unstored; /* a batch norm and ReLU that its readers apply as they read: its tensor is its input's */
   bool requires_grad;
   bool done; /* while the backward program is made: its step has been */
   nn_kernel *kernel;
@@ -47,6 +48,11 @@ struct nn_plan {
 /* The node whose tensor input k of node i is. */
 static inline nn_ref nn_plan_source(const nn_plan *plan, int32_t i, int32_t k) {
   return plan->nodes[plan->net->graph->nodes[i]->inputs[k]].stands_for;
+}
+
+/* The buffer in which the tensor of node x is, or that which its readers make it from. */
+static inline int32_t nn_plan_value(const nn_plan *plan, nn_ref x) {
+  return plan->nodes[plan->nodes[x].unstored ? nn_plan_source(plan, x, 0) : x].value;
 }
 
 /* A new buffer that lives at `time`, grown by nn_plan_touch. */

@@ -40,7 +40,9 @@ static gp_status bind_node(nn_plan *plan, int32_t i) {
                      .labels = &plan->current_labels,
                      .loss = &plan->loss};
   for (int32_t k = 0; k < node->input_count; ++k) {
-    b->in[k] = at(plan, plan->nodes[nn_plan_source(plan, i, k)].value);
+    nn_ref x = nn_plan_source(plan, i, k);
+    b->in[k] = at(plan, nn_plan_value(plan, x));
+    if (plan->nodes[x].unstored) b->affine = at(plan, plan->nodes[x].saved);
     b->grad_in[k] = at(plan, node->grad_in[k]);
     b->accumulate[k] = node->accumulate[k];
   }

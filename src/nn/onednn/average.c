@@ -102,7 +102,7 @@ static gp_status backward(nn_kernel *k) {
 static void destroy(nn_kernel *k) { gp_free(k); }
 
 gp_status od_make_average(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
-  (void)device;
+  if (desc->reads_affine) return od_make_affine_average(out, device, desc);
   average *op = NULL;
   gp_status status = GP_ALLOC(&op, 1);
   if (status != GP_OK) return status;

@@ -1,5 +1,7 @@
 /* Batch normalisation by oneDNN, ReLU fused. In training the batch's mean and variance are kept for the backward
- * pass and move the running ones: running = (1 - momentum)·running + momentum·batch, the variance unbiased. */
+ * pass and move the running ones. */
+#include "nn/onednn/batchnorm.h"
+
 #include <math.h>
 
 #include "base/memory.h"
@@ -17,19 +19,37 @@ typedef struct batch_norm {
   size_t unwanted_offset; /* in scratch_backward: the input's gradient, which oneDNN always makes, if nobody wants it */
 } batch_norm;
 
+gp_status od_check_batch_norm(const nn_kernel_desc *desc) {
+  nn_shape shape = desc->out.shape;
+  if (desc->mode == NN_TRAIN && desc->out.batch * shape.height * shape.width < 2)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "training needs more than 1 value per channel, the batch has %lld sample of %lldx%lld",
+                   (long long)desc->out.batch, (long long)shape.height, (long long)shape.width);
+  return GP_OK;
+}
+
+float od_unbias(const nn_kernel_desc *desc) {
+  int64_t values = desc->out.batch * desc->out.shape.height * desc->out.shape.width;
+  return (float)((double)values / (double)(values - 1 > 0 ? values - 1 : 1));
+}
+
+void od_follow_statistics(nn_kernel *k, int64_t channels, float momentum, float unbias, const float *mean,
+                          const float *variance) {
+  float *running_mean = k->at.value[NN_RUNNING_MEAN], *running_var = k->at.value[NN_RUNNING_VAR];
+  for (int64_t c = 0; c < channels; ++c) {
+    if (!isfinite(mean[c]) || !isfinite(variance[c])) *k->at.loss = NAN;
+    running_mean[c] = (1 - momentum) * running_mean[c] + momentum * mean[c];
+    running_var[c] = (1 - momentum) * running_var[c] + momentum * (variance[c] * unbias);
+  }
+  ++*k->at.batches_tracked;
+}
+
 static gp_status bn_forward(nn_kernel *k) {
   batch_norm *bn = (batch_norm *)k;
   gp_status status = od_primitive_run(&bn->forward, bn->device);
   if (status != GP_OK || !bn->train) return status;
   const float *mean = k->at.saved, *variance = (const float *)((const char *)k->at.saved + bn->variance_offset);
-  float *running_mean = k->at.value[NN_RUNNING_MEAN], *running_var = k->at.value[NN_RUNNING_VAR];
-  for (int64_t c = 0; c < bn->channels; ++c) {
-    /* The fused ReLU turns NaN into 0, which would hide that a net has diverged: the loss tells instead. */
-    if (!isfinite(mean[c]) || !isfinite(variance[c])) *k->at.loss = NAN;
-    running_mean[c] = (1 - bn->momentum) * running_mean[c] + bn->momentum * mean[c];
-    running_var[c] = (1 - bn->momentum) * running_var[c] + bn->momentum * (variance[c] * bn->unbias);
-  }
-  ++*k->at.batches_tracked;
+  od_follow_statistics(k, bn->channels, bn->momentum, bn->unbias, mean, variance);
   return GP_OK;
 }
 
@@ -130,21 +150,16 @@ cleanup:
 gp_status od_make_batch_norm(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
   gp_status status = GP_OK;
   batch_norm *bn = NULL;
-  nn_shape shape = desc->out.shape;
-  int64_t values = desc->out.batch * shape.height * shape.width;
-  bool train = desc->mode == NN_TRAIN;
-  if (train && values < 2)
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                   "training needs more than 1 value per channel, the batch has %lld sample of %lldx%lld",
-                   (long long)desc->out.batch, (long long)shape.height, (long long)shape.width));
+  if (desc->unstored) return od_make_affine(out, device, desc);
+  GP_TRY(od_check_batch_norm(desc));
   GP_TRY(GP_ALLOC(&bn, 1));
   bn->base = (nn_kernel){
       .bind = bn_bind, .forward = bn_forward, .backward = bn_backward, .destroy = bn_destroy, .needs_input = true};
   bn->device = device;
-  bn->train = train;
-  bn->channels = shape.channels;
+  bn->train = desc->mode == NN_TRAIN;
+  bn->channels = desc->out.shape.channels;
   bn->momentum = (float)desc->node->as.batch_norm.momentum;
-  bn->unbias = (float)((double)values / (double)(values - 1 > 0 ? values - 1 : 1));
+  bn->unbias = od_unbias(desc);
   GP_TRY(make_primitives(bn, desc));
   *out = &bn->base;
   bn = NULL;

@@ -93,6 +93,7 @@ const nn_device_class nn_device_onednn = {
     .weight_read = od_weight_read,
     .weight_write = od_weight_write,
     .kernel = kernel,
+    .applies_affine = true,
 };
 
 const char *nn_backend(void) {

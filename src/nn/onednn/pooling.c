@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/philox.h"
 #include "base/status.h"
+#include "nn/affine.h"
 #include "nn/layout.h"
 #include "nn/onednn/primitive.h"
 
@@ -26,10 +27,20 @@ static void set_draws(pool *p) {
   p->desc.first_sample = step->first_sample;
 }
 
+/* All NULL where the input is stored. */
+static nn_affine affine_of(const pool *p) {
+  void *memory = p->base.at.affine;
+  return memory == NULL ? (nn_affine){0} : nn_affine_at(memory, p->desc.channels);
+}
+
 static gp_status forward(nn_kernel *k) {
   pool *p = (pool *)k;
+  nn_affine affine = affine_of(p);
   set_draws(p);
-  gp_pool_forward_args args = {.x = k->at.in[0], .y = p->convert ? k->at.scratch_forward : k->at.out};
+  gp_pool_forward_args args = {.x = k->at.in[0],
+                               .scale = affine.scale,
+                               .shift = affine.shift,
+                               .y = p->convert ? k->at.scratch_forward : k->at.out};
   if (p->desc.kind == GP_POOL_WEIGHTED) {
     args.weight = k->at.in[1];
   } else {
@@ -45,8 +56,13 @@ static gp_status forward(nn_kernel *k) {
 
 static gp_status backward(nn_kernel *k) {
   pool *p = (pool *)k;
+  nn_affine affine = affine_of(p);
   set_draws(p);
   gp_pool_backward_args args = {.x = k->at.in[0],
+                                .scale = affine.scale,
+                                .shift = affine.shift,
+                                .grad_scale = affine.grad_scale,
+                                .grad_shift = affine.grad_shift,
                                 .grad_y = k->at.grad_out,
                                 .grad_x = k->at.grad_in[0],
                                 .accumulate = k->at.accumulate[0],

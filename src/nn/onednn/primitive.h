@@ -45,6 +45,8 @@ GP_NODISCARD gp_status od_md_of_tensor(od_md *out, const nn_tensor *tensor);
 typedef gp_status (*od_maker)(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_batch_norm(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_affine(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_affine_average(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_linear(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_concat(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_elementwise(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
