@@ -7,7 +7,7 @@ enum { TASKS_WANTED = 64, BAND_ELEMENTS_LEAST = 1 << 13 };
 /* Staged floats of a block wanted at most: the nearest caches. */
 enum { BLOCK_FLOATS = 1 << 14 };
 /* Lanes of an NHWC run where blocks are staged, or weights are made for each column. */
-enum { STAGED_RUN = 32, DRAWN_RUN = 128 };
+enum { STAGED_RUN = 64, DRAWN_RUN = 128 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
