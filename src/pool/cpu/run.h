@@ -34,7 +34,7 @@ static void gp_philox_keys_make(gp_philox_keys *keys, uint64_t seed) {
 /* Arrays of a value for each lane; those beyond the last plane hold zeros. */
 typedef struct gp_run {
   gp_source source;
-  int lanes; /* planes, rounded up to GP_STAGED_LANES */
+  int lanes; /* planes, rounded up to GP_STAGED_LANES, or a block of 8 */
   float mu[GP_RUN_MAX], sigma[GP_RUN_MAX];
   uint32_t low[GP_RUN_MAX], high[GP_RUN_MAX];  /* gp_draw_plane */
   float weight[GP_RUN_MAX], slope[GP_RUN_MAX]; /* W and dW/da */
@@ -94,16 +94,22 @@ static void gp_draws_of_words(const gp_run *run, gp_pool_draw_kind kind, int64_t
     return;
   }
   for (int64_t column = 0; column < columns; column += 2)
-    for (int first = 0; first < run->lanes; first += GP_STAGED_LANES) {
+    for (int first = 0; first < run->lanes; first += 8) {
       float *restrict radius = draws + column * run->lanes + first, *restrict angle = radius + run->lanes;
-      for (int i = 0; i < GP_STAGED_LANES; ++i)
+      if (run->lanes % 16 != 0) {
+        for (int i = 0; i < 8; ++i)
+          gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
+        continue;
+      }
+      for (int i = 0; i < 16; ++i)
         gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
+      first += 8;
     }
 }
 
 enum { GP_SOFTPLUS_CHUNK = 4 * GP_LANES };
 
-/* W and dW/da in place of a; slope may be NULL. `count` is a multiple of GP_STAGED_LANES. */
+/* W and dW/da in place of a; slope may be NULL. `count` is a multiple of GP_LANES. */
 static void gp_softplus_all(int64_t count, float *a, float *slope) {
   float in[GP_SOFTPLUS_CHUNK], value[GP_SOFTPLUS_CHUNK], slopes[GP_SOFTPLUS_CHUNK];
   for (int64_t done = 0; done < count; done += GP_SOFTPLUS_CHUNK) {
@@ -184,7 +190,8 @@ static void gp_run_make(const gp_pool_plan *plan, const gp_tile *tile, const flo
   const gp_pool_desc *desc = &plan->desc;
   const gp_pool_kind_info *kind = plan->kind;
   bool given = kind->link == GP_LINK_GIVEN, one = kind->link == GP_LINK_ONE;
-  run->lanes = (tile->real + GP_STAGED_LANES - 1) / GP_STAGED_LANES * GP_STAGED_LANES;
+  int unit = desc->layout == GP_NCHW8C ? 8 : GP_STAGED_LANES;
+  run->lanes = (tile->real + unit - 1) / unit * unit;
   run->source = GP_SOURCE_NONE;
   gp_lane at = gp_lane_first(plan, tile);
   memset(run->mu, 0, (size_t)run->lanes * sizeof(float));
