@@ -15,7 +15,7 @@ help:
 	@echo 'make run      train a small net on Fashion-MNIST, test it, label ten pictures; results in $(OUT)/'
 	@echo 'make check    every test; ends with a count of what passed, failed and was skipped'
 	@echo 'make build    the program and the library, optimised, in build/release/'
-	@echo 'make bench    the speed of a training step beside PyTorch'
+	@echo 'make bench    the speed of a training step beside PyTorch; of the operator alone: bench/run pool'
 	@echo 'make docs     the library'\''s reference, build/docs/html/index.html'
 	@echo 'make install  to PREFIX (now $(PREFIX)), under DESTDIR if given'
 	@echo 'make fuzz     the readers of files under libFuzzer, FUZZ_SECONDS each (now $(FUZZ_SECONDS))'

@@ -87,11 +87,14 @@ GP_API size_t gp_layout_elements(gp_layout layout, int64_t batch, int64_t channe
 /* What is computed over a window of elements x_i, with the window's mean m, variance v (padding zeros take part in both
  * where the divisor R counts them), standard deviation s = sqrt(max(v, eps)) and draw e ~ N(0, 1).
  *
- * Special values: a NaN in a window makes its output NaN. An infinity makes the mean infinite; the deviation, thus the
- * Gaussian kinds' output, and the maximum-entropy kinds' output are NaN then; GP_POOL_STOCHASTIC gives NaN for +infinity and
- * takes -infinity for not positive; GP_POOL_LP gives infinity. Everything else is finite: a constant window has v = 0
- * exactly, and squares or sums beyond the dtype's range are computed in a wider one (gradients: while differences within a
- * window fit the dtype).
+ * Special values: a NaN in a window makes its output NaN. An infinity makes the mean infinite (NaN with both
+ * signs), as it does the average and mixed kinds' output; the deviation, thus the Gaussian kinds' output, and the
+ * maximum-entropy kinds' output are NaN then; GP_POOL_MAX gives +infinity, and takes any larger element than
+ * -infinity; GP_POOL_STOCHASTIC gives NaN for +infinity and takes -infinity for not positive; GP_POOL_GATED gives
+ * an infinity or NaN, as its gate goes wholly to one side; GP_POOL_LP gives infinity. Where a window holds an
+ * infinity only y is defined: its gradients may be NaN. Everything else is finite unless the exact result is beyond
+ * the dtype: a constant window has v = 0 exactly, and squares or sums beyond the dtype's range are computed in a
+ * wider one (gradients: while differences within a window fit the dtype).
  * GP_POOL_MAX takes the first of equal maxima, and as PyTorch the last of several NaN; its gradient goes to that one
  * element. */
 typedef enum gp_pool_kind {
@@ -165,8 +168,8 @@ typedef struct gp_strides {
  * torch.nn.AdaptiveAvgPool2d. A row of numbers (1-D) is an image of height 1 with kernel {1, k}, stride {1, s} and
  * padding {0, p}.
  * Vectorised, but for what runs on the scalar reference: float64; strides that are not 1 along the layout's innermost axis;
- * gating masks of more than 256 elements; and, in NCHW, with scale and shift, or where backward windows overlap, windows of
- * more than about a thousand elements. */
+ * gating masks of more than 256 elements; and windows of more than a few hundred elements where they are staged: in NCHW,
+ * with scale and shift, or going backward where windows overlap or grad_x is added to. */
 typedef struct gp_pool_desc {
   gp_pool_kind kind;                      /* what is computed over a window */
   gp_dtype dtype;                         /* of x, y and their gradients */
@@ -237,7 +240,7 @@ typedef struct gp_pool_backward_args {
 } gp_pool_backward_args;
 
 /* Scratch memory, in bytes, that gp_pool_backward needs for this descriptor; it need not be cleared. The same for any
- * number of threads. */
+ * number of threads; it may differ between instruction sets. */
 GP_API GP_NODISCARD gp_status gp_pool_backward_workspace(const gp_pool_desc *desc, size_t *bytes);
 
 /* Gradients of the forward call with the same descriptor. The draws are made again from seed and call_offset.
