@@ -108,6 +108,7 @@ static bool may_stream(const gp_pool_plan *plan, const gp_strides *strides, int6
 
 static const char *declines(const gp_pool_plan *plan) {
   const gp_pool_desc *desc = &plan->desc;
+  if (desc->dtype == GP_FLOAT64) return "float64 is the reference's alone";
   if (desc->dtype != (gp_dtype)GP_STORAGE) return "made for another dtype";
   if (GP_LANES > 8 && desc->layout == GP_NCHW8C) return "a block of 8 channels does not fill a vector";
   const gp_strides *strides[] = {&desc->x_stride, &desc->y_stride, &desc->grad_x_stride, &desc->grad_y_stride};

@@ -136,7 +136,7 @@ static void gp_stage_line(const gp_planes *planes, int64_t offset, int64_t count
           continue;
         }
         const gp_element *from = (const gp_element *)planes->data + planes->base[first + i] + offset + k;
-        __builtin_prefetch(from + ahead);
+        __builtin_prefetch(from + ahead, 0, 2);
         m[i] = part == GP_LANES ? vf_load_element(from, GP_LANES) : vf_load_element(from, part);
       }
       gp_transpose(m);
