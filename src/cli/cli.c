@@ -59,7 +59,8 @@ int cli_run(const cli_command *command, const cli_course *course, int argc, char
 gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index)) {
   char known[640] = "";
   const char *nearest = NULL;
-  size_t least = 4; /* a nearest name further off than this would be no help */
+  /* A name further off would be no help, nor one of which nothing was typed. */
+  size_t least = strlen(text) < 4 ? strlen(text) : 4;
   for (int32_t i = 0; name_at(i) != NULL; ++i) {
     const size_t used = strlen(known);
     if (strcmp(text, name_at(i)) == 0) return GP_OK;
