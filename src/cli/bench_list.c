@@ -2,9 +2,11 @@
 
 #include "base/cpu.h"
 #include "base/status.h"
+#include "pool/cpu/tiles.h"
 #include "pool/kernels.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST = 32 };
@@ -13,10 +15,15 @@ enum { MOST = 32 };
 typedef struct choices {
   const char *names[MOST], *reasons[MOST];
   size_t count;
+  const char *fallback; /* passes that the one picked hands to the reference, all the same; NULL: none */
 } choices;
 
 void bench_list_isa(void) {
-  printf("instruction set: %s (of the machine: %s)\n", gp_isa_name(gp_isa_current()), gp_isa_name(gp_isa_best()));
+  const char *wanted = getenv("GAUSSPOOL_ISA"), *current = gp_isa_name(gp_isa_current());
+  printf("instruction set: %s (of the machine: %s)", current, gp_isa_name(gp_isa_best()));
+  if (wanted != NULL && strcmp(wanted, current) != 0)
+    printf("; GAUSSPOOL_ISA=%s is ignored: there is no such set, or the machine does not have it", wanted);
+  putchar('\n');
 }
 
 /* An instruction set has an implementation for each dtype, and all but one decline because they are of another: the
@@ -33,6 +40,25 @@ static const char *rarest(const char *const *reasons, size_t count) {
     found = reasons[i];
   }
   return found;
+}
+
+static bool covers_once(const gp_pool_plan *plan, int axis) {
+  const gp_pool_desc *desc = &plan->desc;
+  const int64_t size = axis == 0 ? desc->height : desc->width;
+  const int64_t outputs = axis == 0 ? plan->out_height : plan->out_width;
+  return desc->stride[axis] == desc->kernel[axis] && outputs * desc->stride[axis] - desc->padding[axis] >= size;
+}
+
+/* What the fast kernels find only in a call, here one without scale, shift and `accumulate`: whether a block of staged
+ * copies would be too large. See staging_of() in pool/cpu/kernels.c. Places have no adaptive windows. */
+static const char *fallback_of(const gp_pool_plan *plan) {
+  gp_tiles tiles;
+  const bool copies = plan->desc.layout == GP_NCHW;
+  const bool sums = copies || !covers_once(plan, 0) || !covers_once(plan, 1);
+  const bool forward = gp_tiles_make(&tiles, plan, (gp_staging){.x = copies, .out = copies});
+  const bool backward = gp_tiles_make(&tiles, plan, (gp_staging){.x = copies, .grad_x = sums, .out = copies});
+  if (!forward) return backward ? "forward goes" : "forward and backward go";
+  return backward ? NULL : "backward goes";
 }
 
 /* One line for each name. */
@@ -52,11 +78,12 @@ static gp_status find(choices *found, const gp_pool_desc *pool) {
     }
     found->reasons[found->count - 1] = rarest(reasons + first, i + 1 - first);
   }
+  if (gp_pool_kernels_for(&plan) != &gp_pool_reference) found->fallback = fallback_of(&plan);
   return GP_OK;
 }
 
 static bool alike(const choices *a, const choices *b) {
-  if (a->count != b->count) return false;
+  if (a->count != b->count || a->fallback != b->fallback) return false;
   for (size_t i = 0; i < a->count; ++i) {
     const char *x = a->reasons[i], *y = b->reasons[i];
     if ((x == NULL) != (y == NULL) || (x != NULL && strcmp(x, y) != 0)) return false;
@@ -69,7 +96,10 @@ static void print(const choices *found, const gp_pool_desc *pool, const char *pl
   printf("\n%s at %s:\n", gp_pool_kind_name(pool->kind), place);
   for (size_t i = 0; i < found->count; ++i) {
     const char *reason = found->reasons[i];
-    printf("  %-10s %s\n", found->names[i], reason != NULL ? reason : picked ? "takes it too" : "picked");
+    printf("  %-10s %s", found->names[i], reason != NULL ? reason : picked ? "takes it too" : "picked");
+    if (reason == NULL && !picked && found->fallback != NULL)
+      printf("; %s to the reference: the window is too large", found->fallback);
+    putchar('\n');
     picked = picked || reason == NULL;
   }
 }
