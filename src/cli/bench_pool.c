@@ -180,11 +180,11 @@ static double *seconds_of(const bench *b, int64_t subject, int pass) {
 
 /* A peer that cannot do it is no failure. */
 static gp_status prepare(const bench *b, bench_operator **op, const bench_operator_desc *desc, bench_row *row,
-                         const char *place) {
+                         const char *place, const char *subject) {
   gp_status status = bench_operator_create(op, desc);
   if (status != GP_ERROR_UNSUPPORTED || !desc->peer) return status;
   snprintf(row->reason, sizeof row->reason, "%s", gp_last_error());
-  if (b->config->json) fprintf(stderr, "gausspool: %s: not supported: %s\n", place, row->reason);
+  if (b->config->json) fprintf(stderr, "gausspool: %s, %s: not supported: %s\n", place, subject, row->reason);
   return GP_OK;
 }
 
@@ -217,7 +217,7 @@ static gp_status measure_place(bench *b, const bench_place *place, bench_row *ro
   for (int64_t s = 0; s < b->subject_count; ++s) {
     const bench_operator_desc desc = {
         .pool = describe(b, place, &b->subjects[s]), .tensors = &tensors, .peer = b->subjects[s].peer};
-    GP_TRY(prepare(b, &ops[s], &desc, &rows[s], place->name));
+    GP_TRY(prepare(b, &ops[s], &desc, &rows[s], place->name, b->subjects[s].name));
   }
   for (int64_t turn = -WARM_UP; turn < b->config->repeat; ++turn)
     for (int64_t s = 0; s < b->subject_count; ++s)
@@ -256,7 +256,7 @@ static void print_row(const bench *b, const char *place, const bench_subject *su
   for (int pass = 0; pass < BENCH_PASSES; ++pass) {
     const bench_times *s = &row->seconds[pass];
     const double bytes = (double)row->bytes[pass];
-    printf("%-*s  %-14s  %-4s  %-9s %10.3f %10.3f %10.3f %10.2f %8.2f %9.2f\n", width, place, subject->name,
+    printf("%-*s  %-14s  %-4s  %-9s %10.4f %10.4f %10.4f %10.2f %8.2f %9.2f\n", width, place, subject->name,
            stochasticity, pass_names[pass], 1e3 * s->median, 1e3 * s->min, 1e3 * s->max, 1e-6 * bytes,
            1e-9 * bytes / s->median, ratio_of(b, s->median, bytes));
   }
@@ -280,8 +280,9 @@ static bench_row sum_rows(const bench *b, int64_t subject) {
 
 static void print_table(const bench *b) {
   const pool_config *config = b->config;
-  printf("%s, batch %" PRId64 ", %s, %s, %d threads, %s\n", config->network, config->batch,
-         layout_names[config->layout], dtype_names[config->dtype], (int)gp_max_threads(), gp_cpu_isa());
+  const int threads = (int)gp_max_threads();
+  printf("%s, batch %" PRId64 ", %s, %s, %d %s, %s\n", config->network, config->batch, layout_names[config->layout],
+         dtype_names[config->dtype], threads, threads == 1 ? "thread" : "threads", gp_cpu_isa());
   printf("copying %d MiB: %.2f GB/s (%.2f ... %.2f)\n\n", BENCH_COPY_BYTES >> 20, 1e-9 * b->copy_speed.median,
          1e-9 * b->copy_speed.min, 1e-9 * b->copy_speed.max);
   printf("%-*s  %-14s  %-4s  %-9s %10s %10s %10s %10s %8s %9s\n", place_width(b), "place", "kind", "draw", "pass",
