@@ -4,7 +4,7 @@
  *
  * Compute calls work on the caller's buffers: they never allocate, print or exit. Every call
  * returns a gp_status; gp_last_error() then tells what was expected and what was found.
- * All functions may be called from several threads at once.
+ * All functions may be called from several threads at once. Compute calls take up to 512 KiB of the calling thread's stack.
  */
 #ifndef GAUSSPOOL_GAUSSPOOL_H
 #define GAUSSPOOL_GAUSSPOOL_H

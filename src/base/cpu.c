@@ -1,5 +1,8 @@
 #include "base/cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +22,20 @@ static _Atomic int current = -1; /* not yet decided */
 
 const char *gp_isa_name(gp_isa isa) { return names[isa]; }
 
+#if defined(__x86_64__)
+/* GCC's and Clang's __builtin_cpu_supports know the name in recent versions only. AVX, asked for besides, is what the
+ * operating system has to support for it. */
+static bool has_f16c(void) {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 gp_isa gp_isa_best(void) {
 #if defined(__x86_64__)
   /* These ask the operating system, too, whether it saves the wider registers. */
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return GP_ISA_BASELINE;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return GP_ISA_BASELINE;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
     return GP_ISA_AVX512;

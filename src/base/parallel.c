@@ -1,5 +1,8 @@
 #include "base/parallel.h"
 
+/* Threads of a loop at most, whatever is asked for: starting tens of thousands fails, and with OpenMP ends the process. */
+enum { MAX_THREADS = 1024 };
+
 #if defined(_OPENMP)
 
 #include <omp.h>
@@ -10,6 +13,7 @@ void gp_set_max_threads(int32_t threads) { omp_set_num_threads(threads < 1 ? 1 :
 
 void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *context) {
   if (threads <= 0) threads = gp_max_threads();
+  if (threads > MAX_THREADS) threads = MAX_THREADS;
   if ((int64_t)threads > tasks) threads = (int32_t)tasks;
   if (threads <= 1) {
     for (int64_t task = 0; task < tasks; ++task) fn(context, task);
@@ -29,7 +33,7 @@ void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *contex
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { MAX_THREADS = 64 };
+enum { MAX_PLAIN_THREADS = 64 };
 
 static _Atomic int32_t max_threads;
 
@@ -45,7 +49,7 @@ int32_t gp_max_threads(void) {
 }
 
 void gp_set_max_threads(int32_t threads) {
-  max_threads = threads < 1 ? 1 : threads > MAX_THREADS ? MAX_THREADS : threads;
+  max_threads = threads < 1 ? 1 : threads > MAX_PLAIN_THREADS ? MAX_PLAIN_THREADS : threads;
 }
 
 struct loop {
@@ -68,11 +72,11 @@ static void *run_share(void *argument) {
 
 void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *context) {
   if (threads <= 0) threads = gp_max_threads();
-  if (threads > MAX_THREADS) threads = MAX_THREADS;
+  if (threads > MAX_PLAIN_THREADS) threads = MAX_PLAIN_THREADS;
   if ((int64_t)threads > tasks) threads = (int32_t)tasks;
   struct loop loop = {fn, context, tasks, threads < 1 ? 1 : threads};
-  pthread_t handles[MAX_THREADS];
-  struct worker workers[MAX_THREADS];
+  pthread_t handles[MAX_PLAIN_THREADS];
+  struct worker workers[MAX_PLAIN_THREADS];
   int64_t started = 1; /* share 0 is this thread's */
   for (; started < loop.threads; ++started) {
     workers[started] = (struct worker){&loop, started};

@@ -41,10 +41,14 @@ gp_status gp_pool_draws(const gp_pool_desc *desc, void *draws) {
   gp_status status = gp_pool_plan_make(&plan, desc);
   if (status != GP_OK) return status;
   if (plan.desc.stochasticity == GP_STOCHASTIC_NONE)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: a descriptor of kind %s that draws nothing has no draws",
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "pooling: kind %s without stochasticity, or that never draws, has no draws to write",
                    plan.kind->name);
   if (plan.desc.batch == 0) return GP_OK;
   if (draws == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `draws` is NULL");
+  size_t size = gp_dtype_size(gp_dtype_of_params(plan.desc.dtype));
+  if ((uintptr_t)draws % size != 0)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `draws` is not aligned to its elements of %zu bytes", size);
   struct job job = {&plan, draws};
   if (plan.desc.stochasticity == GP_STOCHASTIC_CN)
     gp_parallel_for(plan.desc.batch, plan.desc.threads, draw_sample, &job);

@@ -7,8 +7,6 @@
 
 static double softplus(double a) { return (a > 0 ? a : 0) + log1p(exp(-fabs(a))); }
 
-static double sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
-
 /* W = link(mu + sigma·e); without a draw e = 0, but for the half-Gaussian's mean of |e|. */
 static void set_drawn_weight(gp_exact_window *window, const gp_pool_plan *plan, const gp_pool_forward_args *args,
                              int64_t at, double draw) {
@@ -25,7 +23,7 @@ static void set_drawn_weight(gp_exact_window *window, const gp_pool_plan *plan, 
   double a = gp_load(args->mu, dtype, at) + (drawn ? gp_load(args->sigma, dtype, at) * draw : 0);
   bool identity = plan->kind->link == GP_LINK_IDENTITY;
   window->weight = identity ? a : softplus(a);
-  window->weight_to_mu = identity ? 1 : sigmoid(a);
+  window->weight_to_mu = identity ? 1 : gp_exact_sigmoid(a);
   window->weight_to_sigma = window->weight_to_mu * draw;
 }
 

@@ -196,8 +196,6 @@ static double lp_slope(const gp_exact_window *window, const gp_exact_solution *s
 
 /* ---- Mixed and gated ----------------------------------------------------------------------- */
 
-static double sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
-
 static double mask_at(const gp_exact_window *window, int64_t i, int64_t j) {
   return gp_load(window->mask, window->mask_dtype, window->mask_first + i * window->mask_row + j);
 }
@@ -217,8 +215,8 @@ static void solve_mixed(const gp_exact_window *window, gp_exact_solution *soluti
   if (window->mask != NULL) {
     double gate = gate_sum(window, 1);
     if (!isfinite(gate)) gate = gate_sum(window, 0x1p-520) * 0x1p520 * 0x1p520;
-    solution->weight = sigmoid(gate);
-    solution->grad_weight *= solution->weight * sigmoid(-gate);
+    solution->weight = gp_exact_sigmoid(gate);
+    solution->grad_weight *= solution->weight * gp_exact_sigmoid(-gate);
   }
   solution->y = solution->weight * maximum + (1 - solution->weight) * solution->mean;
 }

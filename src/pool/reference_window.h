@@ -12,6 +12,8 @@
 
 #include "pool/shape.h"
 
+#include <math.h>
+
 /* The real elements x_ij, 0 ≤ i < rows, 0 ≤ j < columns, and the formula's constants. */
 typedef struct gp_exact_window {
   const gp_pool_kind_info *kind;
@@ -45,7 +47,8 @@ typedef struct gp_exact_solution {
                            * least 0, Σ max(x_ij, 0)/peak; Lp: the largest |x_ij|, y/peak */
 } gp_exact_solution;
 
-/* The window of output element (row, column) of sample n and channel c. Of args everything but y, average_y and the workspace is read. */
+/* The window of output element (row, column) of sample n and channel c. Of args everything but y, average_y and the
+ * workspace is read. */
 gp_exact_window gp_exact_window_at(const gp_pool_plan *plan, const gp_pool_forward_args *args, int64_t n, int64_t c,
                                    int64_t row, int64_t column);
 
@@ -53,6 +56,9 @@ gp_exact_solution gp_exact_solve(const gp_exact_window *window);
 
 /* dy/dx_ij: with `rectify` by what comes out of the ReLU. */
 double gp_exact_slope(const gp_exact_window *window, const gp_exact_solution *solution, int64_t i, int64_t j);
+
+/* 1/(1 + e^-a), without overflow. */
+static inline double gp_exact_sigmoid(double a) { return a < 0 ? exp(a) / (1 + exp(a)) : 1 / (1 + exp(-a)); }
 
 /* x_ij. */
 double gp_exact_element(const gp_exact_window *window, int64_t i, int64_t j);

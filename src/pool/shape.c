@@ -147,15 +147,15 @@ struct axis {
   int64_t size, stride;
 };
 
-/* Elements from the first to past the last; false when they do not fit the address space. */
-static bool extent_fits(const struct axis axes[4]) {
+/* Elements, of `unit` values each, from the first to past the last; false when they do not fit the address space. */
+static bool extent_fits(const struct axis axes[4], int64_t unit) {
   int64_t extent = 1;
   for (int i = 0; i < 4; ++i) {
     int64_t reach;
     if (__builtin_mul_overflow(axes[i].size - 1, axes[i].stride, &reach)) return false;
     if (__builtin_add_overflow(extent, reach, &extent)) return false;
   }
-  return extent <= PTRDIFF_MAX / (int64_t)sizeof(double);
+  return extent <= PTRDIFF_MAX / (int64_t)sizeof(double) / unit;
 }
 
 /* No two elements share memory: sorted by stride, each axis steps over all that the smaller ones span. Rejects some
@@ -209,7 +209,7 @@ static gp_status resolve_strides(const gp_pool_plan *plan, gp_strides *strides, 
                          {blocks, strides->c / unit},
                          {height, strides->h / unit},
                          {width, strides->w / unit}};
-  if (!extent_fits(axes))
+  if (!extent_fits(axes, unit))
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: a tensor of %s does not fit the address space", name);
   if (written && !elements_distinct(axes))
     return gp_fail(GP_ERROR_INVALID_ARGUMENT,

@@ -6,10 +6,11 @@ gp_unit_test(NAME test_pool_draws SOURCES test_pool_draws.c ${case} LIBRARIES gp
 gp_unit_test(NAME test_pool_special SOURCES test_pool_special.c ${case} LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_accuracy SOURCES test_pool_accuracy.c ${case} LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_golden SOURCES test_pool_golden.c ${case} LIBRARIES gp_operator)
+gp_unit_test(NAME test_pool_limits SOURCES test_pool_limits.c LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_elementary SOURCES test_pool_elementary.c LIBRARIES gp_operator)
 
 # Threads that wait do not spin: the tests use more of them than the machine may have to spare.
-set_tests_properties(test_pool_kernels PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive)
+set_tests_properties(test_pool_kernels test_pool_limits PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive)
 
 # GCC 12 for ARM fails with an internal error (vect_transform_reduction) on this one's sums.
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")

@@ -214,7 +214,8 @@ GP_INLINE void backward_lp_window(const struct backward_at *at, bool direct) {
     vf part = gp_norm_part(x, whole.peak) / whole.ratio;
     vf slope = norm == 2.0f ? part : vf_power_of_fraction(vf_select(part > 1.0f, vf_set(1.0f), part), norm - 1.0f);
     slope = (vf)((vi)slope | ((vi)x & INT32_MIN));
-    slope = vf_select(x == 0.0f, (vf){0}, slope) + (whole.peak - whole.peak); /* NaN for an infinity */
+    slope += whole.peak - whole.peak; /* NaN for an infinity */
+    slope = vf_select(x == 0.0f, (vf){0}, slope);
     vf value = at->grad_y * (scale * slope);
     put(at, direct, i, j, direct ? value + at->add : value);
   }

@@ -9,6 +9,8 @@
 #include "pool/cpu/stretch.h"
 
 #include <assert.h>
+#include <float.h>
+#include <math.h>
 
 /* Sums over the positions of a plane that a task makes. */
 enum gp_sum {
@@ -88,9 +90,9 @@ static gp_view gp_view_of_copy(float *copy, gp_rectangle area, int lanes) {
 
 /* ---- Stretches ----------------------------------------------------------------------------- */
 
-static gp_shape shape_of(const gp_stretch *stretch) {
-  if (stretch->rows != stretch->columns || stretch->zeros != 0) return GP_SHAPE_ANY;
-  return stretch->rows == 2 ? GP_SHAPE_2X2 : stretch->rows == 3 ? GP_SHAPE_3X3 : GP_SHAPE_ANY;
+static gp_size size_of(const gp_stretch *stretch) {
+  if (stretch->rows != stretch->columns || stretch->zeros != 0) return GP_SIZE_ANY;
+  return stretch->rows == 2 ? GP_SIZE_2X2 : stretch->rows == 3 ? GP_SIZE_3X3 : GP_SIZE_ANY;
 }
 
 /* What the next rows will read, where x is the caller's and rows of windows are low. */
@@ -123,8 +125,9 @@ static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64
                         .columns = columns.end - columns.begin,
                         .lanes = work->lanes,
                         .inverse = (float)(1.0 / divisor),
-                        .eps = (float)desc->eps,
-                        .norm = (float)desc->norm,
+                        /* In float's range, where neither 0 nor infinity means something else. */
+                        .eps = (float)fmin(fmax(desc->eps, FLT_MIN), FLT_MAX),
+                        .norm = (float)fmin(desc->norm, 1e30),
                         .stream = call->stream};
   stretch.zeros = (float)(divisor - (double)(stretch.rows * stretch.columns));
   if (call->form == GP_FORM_LP) {
@@ -155,12 +158,12 @@ static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64
     if (owned) stretch.grad_mask = work->mask_row_sums + (stretch.mask - work->mask);
   }
   set_ahead(work, block, &stretch);
-  gp_shape shape = shape_of(&stretch);
+  gp_size size = size_of(&stretch);
   if (!call->backward) {
     stretch.y = gp_view_at(&block->out, row, begin);
     stretch.y_step = block->out.pixel;
     if (call->forward.average_y != NULL) stretch.sum_y = work->row_sums[GP_SUM_MU];
-    call->loops->forward[call->form][shape](&stretch);
+    call->loops->forward[call->form][size](&stretch);
     return;
   }
   stretch.grad_y = gp_view_at(&block->out, row, begin);
@@ -176,7 +179,7 @@ static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64
     stretch.grad_x_step = desc->stride[1] * block->grad_x.pixel;
   }
   bool direct = block->staged_grad_x == NULL || (call->covers_once && call->staging.x);
-  (direct ? call->loops->backward_direct : call->loops->backward_add)[call->form][shape](&stretch);
+  (direct ? call->loops->backward_direct : call->loops->backward_add)[call->form][size](&stretch);
 }
 
 /* Output columns whose windows lie wholly inside the input; none with `adaptive`, whose windows differ. */
@@ -272,22 +275,23 @@ static void fold_row_sums(gp_work *work) {
   }
 }
 
+/* Columns whose sums stay in float, at most: as many that a sum of ones would be off by no more than a few units. */
+enum { FOLD_COLUMNS = 512 };
+
 static void run_row(gp_work *work, const gp_block *block, int64_t row) {
-  int64_t begin = block->first_column, end = block->column_end;
-  if (!by_columns(work)) {
-    run_columns(work, block, row, begin, end, begin);
-  } else {
-    int64_t chunk = GP_COLUMN_FLOATS / work->run.lanes / 4 * 4;
-    for (int64_t base = begin / 4 * 4; base < end; base += chunk) {
-      int64_t from = base > begin ? base : begin, to = base + chunk < end ? base + chunk : end;
-      /* A map has no elements before `begin` to be copied. */
-      int64_t first = work->run.source == GP_SOURCE_MAP ? from : base;
-      make_columns(work, row, first, to);
-      run_columns(work, block, row, from, to, first);
-      if (work->call->backward) take_columns(work, block, row, from, to, first);
-    }
+  int64_t begin = block->first_column, end = block->column_end, folded = begin;
+  int64_t chunk = by_columns(work) ? GP_COLUMN_FLOATS / work->run.lanes / 4 * 4 : FOLD_COLUMNS;
+  for (int64_t base = by_columns(work) ? begin / 4 * 4 : begin; base < end; base += chunk) {
+    int64_t from = base > begin ? base : begin, to = base + chunk < end ? base + chunk : end;
+    /* A map has no elements before `begin` to be copied. */
+    int64_t first = work->run.source == GP_SOURCE_DRAWN ? base : from;
+    if (by_columns(work)) make_columns(work, row, first, to);
+    run_columns(work, block, row, from, to, first);
+    if (by_columns(work) && work->call->backward) take_columns(work, block, row, from, to, first);
+    if (work->call->partial == NULL || (to < end && to - folded < FOLD_COLUMNS)) continue;
+    fold_row_sums(work);
+    folded = to;
   }
-  if (work->call->partial != NULL) fold_row_sums(work);
 }
 
 /* ---- Blocks -------------------------------------------------------------------------------- */
@@ -409,7 +413,7 @@ static void stage_block(gp_work *work, gp_block *block, const gp_block *above) {
   }
 }
 
-/* The averages' gradient, and back through ReLU and scale, with their sums, for a row of what the block owns. */
+/* The averages' gradient, and back through ReLU and scale, with their sums, for a part of a row of what the block owns. */
 static void finish_row(gp_work *work, const float *x, const float *raw, float *grad_x, int64_t columns) {
   int lanes = work->run.lanes;
   bool scaled = work->call->forward.scale != NULL;
@@ -446,8 +450,11 @@ static void finish_grad_x(gp_work *work, const gp_block *block) {
     for (int64_t i = 0; i < owned.rows; ++i) {
       int64_t at = first + i * row;
       bool scaled = call->forward.scale != NULL;
-      finish_row(work, scaled ? block->staged_x + at : NULL, scaled ? block->staged_raw + at : NULL,
-                 block->staged_grad_x + at, owned.columns);
+      for (int64_t done = 0; done < owned.columns; done += FOLD_COLUMNS, at += FOLD_COLUMNS * lanes) {
+        int64_t columns = owned.columns - done < FOLD_COLUMNS ? owned.columns - done : FOLD_COLUMNS;
+        finish_row(work, scaled ? block->staged_x + at : NULL, scaled ? block->staged_raw + at : NULL,
+                   block->staged_grad_x + at, columns);
+      }
     }
   if (call->grads.grad_x != NULL)
     gp_unstage(&work->grad_x, owned, lanes, row, call->grads.accumulate, block->staged_grad_x + first);

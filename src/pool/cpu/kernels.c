@@ -117,6 +117,7 @@ static const char *declines(const gp_pool_plan *plan) {
     if (desc->layout == GP_NCHW && strides[i]->w != 1 && !last) return "NCHW needs neighbouring columns";
     if (desc->layout == GP_NHWC && strides[i]->c != 1 && desc->channels > 1) return "NHWC needs neighbouring channels";
   }
+  if (desc->height * desc->width > INT32_MAX) return "elements of a window are counted in 32 bits";
   if (plan->kind->link == GP_LINK_GATE && gp_param_values(plan) > GP_MASK_FLOATS / GP_STAGED_LANES)
     return "the mask is too large";
   return NULL;

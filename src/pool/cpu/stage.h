@@ -83,7 +83,7 @@ GP_INLINE vf gp_high_pairs(vf a, vf b) {
 }
 
 #if GP_LANES_LOG > 2
-/* Quarters (four neighbouring lanes) of rows that are `distance` apart change places. */
+/* Quarters (four neighbouring lanes) change places as elements of a matrix of quarters do. */
 GP_INLINE void gp_transpose_quarters(vf m[GP_LANES]) {
 #if defined(__AVX512F__)
   for (int i = 0; i < 16; i += 8)

@@ -61,19 +61,19 @@ typedef struct gp_stretch {
 typedef void (*gp_stretch_fn)(const gp_stretch *stretch);
 
 /* Straight-line instances: windows of 2×2 and 3×3; and of any size. */
-typedef enum gp_shape {
-  GP_SHAPE_2X2,
-  GP_SHAPE_3X3,
-  GP_SHAPE_ANY,
-  GP_SHAPE_COUNT,
-} gp_shape;
+typedef enum gp_size {
+  GP_SIZE_2X2,
+  GP_SIZE_3X3,
+  GP_SIZE_ANY,
+  GP_SIZE_COUNT,
+} gp_size;
 
 /* The inner loops of an instruction set and storage type. Where `direct`, each element of grad_x lies in exactly one window
  * and is stored, in the storage type; otherwise what belongs to it is added to floats. */
 typedef struct gp_inner_loops {
-  gp_stretch_fn forward[GP_FORM_COUNT][GP_SHAPE_COUNT];
-  gp_stretch_fn backward_direct[GP_FORM_COUNT][GP_SHAPE_COUNT];
-  gp_stretch_fn backward_add[GP_FORM_COUNT][GP_SHAPE_COUNT];
+  gp_stretch_fn forward[GP_FORM_COUNT][GP_SIZE_COUNT];
+  gp_stretch_fn backward_direct[GP_FORM_COUNT][GP_SIZE_COUNT];
+  gp_stretch_fn backward_add[GP_FORM_COUNT][GP_SIZE_COUNT];
 } gp_inner_loops;
 
 #endif

@@ -60,7 +60,8 @@ static int64_t run_lanes_of(const gp_pool_plan *plan, gp_staging staging) {
 /* Of a block of rows × columns outputs. A block goes on from the one above it, and makes the windows to its left again. */
 static int64_t block_pixels(const gp_pool_plan *plan, int64_t rows, int64_t columns) {
   int64_t windows = columns < plan->out_width ? columns + halo_of(plan, 1) : columns;
-  return input_extent(plan, 0, rows) * input_extent(plan, 1, windows);
+  /* Far beyond what can be staged all is alike, and products of it still fit. */
+  return least(input_extent(plan, 0, rows) * input_extent(plan, 1, windows), (int64_t)1 << 40);
 }
 
 /* Floats of the staged copies. */
@@ -100,6 +101,9 @@ static bool choose_block(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging s
   int64_t row = block_floats(plan, staging, tiles->run_lanes, 1, plan->out_width);
   int64_t limit = row <= 2 * BLOCK_FLOATS ? 2 * BLOCK_FLOATS : BLOCK_FLOATS;
   tiles->block_columns = columns_that_fit(plan, staging, tiles->run_lanes, 1, limit);
+  /* A strip makes the windows to its left again: not more of them than its own, while memory allows. */
+  if (staging.grad_x && tiles->block_columns < least(plan->out_width, halo_of(plan, 1)))
+    tiles->block_columns = columns_that_fit(plan, staging, tiles->run_lanes, 1, GP_SCRATCH_FLOATS);
   tiles->block_rows = rows_that_fit(plan, staging, tiles->run_lanes, tiles->block_columns, BLOCK_FLOATS);
   tiles->block_pixels = block_pixels(plan, tiles->block_rows, tiles->block_columns);
   return true;
@@ -113,7 +117,7 @@ bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging
   if (!choose_block(tiles, plan, staging)) return false;
   tiles->runs = tiles->planes ? divide_up(desc->batch * desc->channels, tiles->run_lanes)
                               : desc->batch * divide_up(desc->channels, tiles->run_lanes);
-  int64_t row_elements = most(desc->stride[0], 1) * desc->width * tiles->run_lanes;
+  int64_t row_elements = most(least(desc->stride[0], desc->height), 1) * desc->width * tiles->run_lanes;
   int64_t rows = least(BAND_ELEMENTS / row_elements, tiles->runs * plan->out_height / TASKS_WANTED);
   rows = most(rows, divide_up(BAND_ELEMENTS_LEAST, row_elements));
   /* Where windows overlap a task makes its neighbour's last ones again: not for a few rows only. */
