@@ -32,7 +32,7 @@ do for [panel = 0:2] {
 }
 set title 'how many times as fast '.word(names, blocks).' threads are as '.word(names, 1) offset 0,-0.6
 set key default
-set key bottom right opaque samplen 2.5 spacing 1.1
+set key bottom right maxrows 3 noopaque samplen 2 spacing 1 font ',9'
 plot for [panel = 0:2] data index blocks using 1:(column(4 + panel)) with linespoints linewidth 2.2 pointtype 7 \
        pointsize 0.8 linecolor rgb colours[1 + panel] title passes[panel + 1].', a draw for each channel', \
      for [panel = 0:1] data index blocks using 1:(column(7 + panel)) with linespoints linewidth 2.2 pointtype 5 \
