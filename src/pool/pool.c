@@ -46,10 +46,14 @@ static gp_status check_scale(const void *scale, const void *shift) {
   return GP_OK;
 }
 
-static gp_status check_workspace(const void *workspace, size_t bytes, const char *query) {
-  if (bytes > 0 && (workspace == NULL || (uintptr_t)workspace % 64 != 0))
+/* The query is a search; a call that brings memory does not pay for it. */
+static gp_status check_workspace(const gp_pool_plan *plan, const void *workspace,
+                                 size_t (*query)(const gp_pool_plan *plan), const char *name) {
+  if (workspace != NULL && (uintptr_t)workspace % 64 == 0) return GP_OK;
+  size_t bytes = query(plan);
+  if (bytes > 0)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `workspace` must be %zu bytes aligned to 64 (%s), found %p",
-                   bytes, query, workspace);
+                   bytes, name, workspace);
   return GP_OK;
 }
 
@@ -104,8 +108,8 @@ gp_status gp_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_args *
   if (plan.desc.batch == 0) return GP_OK;
   GP_TRY(check_forward(&plan, args));
   const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
-  size_t bytes = args->average_y != NULL ? kernels->forward_workspace(&plan) : 0;
-  GP_TRY(check_workspace(args->workspace, bytes, "gp_pool_forward_workspace"));
+  if (args->average_y != NULL)
+    GP_TRY(check_workspace(&plan, args->workspace, kernels->forward_workspace, "gp_pool_forward_workspace"));
   kernels->forward(&plan, args);
 cleanup:
   return status;
@@ -187,7 +191,7 @@ gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args
   }
   GP_TRY(check_backward(&plan, &wanted));
   const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
-  GP_TRY(check_workspace(args->workspace, kernels->backward_workspace(&plan), "gp_pool_backward_workspace"));
+  GP_TRY(check_workspace(&plan, args->workspace, kernels->backward_workspace, "gp_pool_backward_workspace"));
   kernels->backward(&plan, &wanted);
 cleanup:
   return status;
