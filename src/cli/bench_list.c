@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 32 };
+enum { MOST = 8 };
 
 /* The implementations by name, best first, and why each declines; NULL: it does not. */
 typedef struct choices {
@@ -26,57 +26,25 @@ void bench_list_isa(void) {
   putchar('\n');
 }
 
-/* An instruction set has an implementation for each dtype, and all but one decline because they are of another: the
- * rarest reason tells why that one does. */
-static const char *rarest(const char *const *reasons, size_t count) {
-  const char *found = reasons[0];
-  size_t least = count + 1;
-  for (size_t i = 0; i < count; ++i) {
-    size_t same = 0;
-    if (reasons[i] == NULL) return NULL;
-    for (size_t k = 0; k < count; ++k) same += reasons[k] != NULL && strcmp(reasons[k], reasons[i]) == 0;
-    if (same >= least) continue;
-    least = same;
-    found = reasons[i];
-  }
-  return found;
-}
-
-static bool covers_once(const gp_pool_plan *plan, int axis) {
-  const gp_pool_desc *desc = &plan->desc;
-  const int64_t size = axis == 0 ? desc->height : desc->width;
-  const int64_t outputs = axis == 0 ? plan->out_height : plan->out_width;
-  return desc->stride[axis] == desc->kernel[axis] && outputs * desc->stride[axis] - desc->padding[axis] >= size;
-}
-
 /* What the fast kernels find only in a call, here one without scale, shift and `accumulate`: whether a block of staged
- * copies would be too large. See staging_of() in pool/cpu/kernels.c. Places have no adaptive windows. */
+ * copies would be too large. */
 static const char *fallback_of(const gp_pool_plan *plan) {
   gp_tiles tiles;
-  const bool copies = plan->desc.layout == GP_NCHW;
-  const bool sums = copies || !covers_once(plan, 0) || !covers_once(plan, 1);
-  const bool forward = gp_tiles_make(&tiles, plan, (gp_staging){.x = copies, .out = copies});
-  const bool backward = gp_tiles_make(&tiles, plan, (gp_staging){.x = copies, .grad_x = sums, .out = copies});
+  const bool forward = gp_tiles_make(&tiles, plan, gp_staging_of(plan, false, false, false, true));
+  const bool backward = gp_tiles_make(&tiles, plan, gp_staging_of(plan, true, false, false, true));
   if (!forward) return backward ? "forward goes" : "forward and backward go";
   return backward ? NULL : "backward goes";
 }
 
-/* One line for each name. */
 static gp_status find(choices *found, const gp_pool_desc *pool) {
   gp_pool_plan plan;
   gp_status status = gp_pool_plan_make(&plan, pool);
   if (status != GP_OK) return status;
   *found = (choices){0};
-  const char *reasons[MOST] = {0};
-  size_t i = 0, first = 0; /* first: of this name */
-  for (const gp_pool_kernels *kernels = NULL; i < MOST; ++i) {
-    kernels = gp_pool_kernels_at(i, &plan, &reasons[i]);
+  for (size_t i = 0; i < MOST; ++i) {
+    const gp_pool_kernels *kernels = gp_pool_kernels_at(i, &plan, &found->reasons[i]);
     if (kernels == NULL) break;
-    if (found->count == 0 || strcmp(found->names[found->count - 1], kernels->name) != 0) {
-      found->names[found->count++] = kernels->name;
-      first = i;
-    }
-    found->reasons[found->count - 1] = rarest(reasons + first, i + 1 - first);
+    found->names[found->count++] = kernels->name;
   }
   if (gp_pool_kernels_for(&plan) != &gp_pool_reference) found->fallback = fallback_of(&plan);
   return GP_OK;

@@ -208,7 +208,8 @@ typedef struct nn_step_desc {
 } nn_step_desc;
 
 /* Runs the plan over images [n][c][h][w] float32 and labels [n] in 0 … classes-1 (may be NULL: no loss is computed).
- * Both are read during the call only. In training this updates the running statistics. Errors: GP_ERROR_INVALID_ARGUMENT for a label out of range. */
+ * Both are read during the call only. In training this updates the running statistics.
+ * Errors: GP_ERROR_INVALID_ARGUMENT for a label out of range. */
 GP_NODISCARD gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *labels,
                                        const nn_step_desc *step);
 

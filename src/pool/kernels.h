@@ -31,8 +31,8 @@ GP_KERNELS_OF(avx512)   /* as avx2 */
 /* The best implementation that the machine and GAUSSPOOL_ISA allow and that takes the plan. Never NULL. */
 const gp_pool_kernels *gp_pool_kernels_for(const gp_pool_plan *plan);
 
-/* The i-th implementation of this build, best first, and in *reason NULL when it would take the plan here, otherwise why
- * not. NULL past the last one. */
+/* The i-th implementation of this build, one for each instruction set, best first, and in *reason NULL when it would take
+ * the plan here, otherwise why not. NULL past the last one. */
 const gp_pool_kernels *gp_pool_kernels_at(size_t i, const gp_pool_plan *plan, const char **reason);
 
 #endif

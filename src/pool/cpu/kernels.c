@@ -76,22 +76,6 @@ static gp_form form_of(const gp_pool_plan *plan) {
 
 /* ---- What a call needs --------------------------------------------------------------------- */
 
-static bool covers_once_along(const gp_pool_plan *plan, int axis) {
-  const gp_pool_desc *desc = &plan->desc;
-  int64_t size = axis == 0 ? desc->height : desc->width, outputs = axis == 0 ? plan->out_height : plan->out_width;
-  if (desc->adaptive[axis] > 0) return size % outputs == 0;
-  return desc->stride[axis] == desc->kernel[axis] && outputs * desc->stride[axis] - desc->padding[axis] >= size;
-}
-
-static bool covers_once(const gp_pool_plan *plan) { return covers_once_along(plan, 0) && covers_once_along(plan, 1); }
-
-static gp_staging staging_of(const gp_pool_plan *plan, bool backward, bool scaled, bool accumulate, bool writes) {
-  bool copies = plan->desc.layout == GP_NCHW || scaled;
-  if (!backward) return (gp_staging){.x = copies, .out = copies};
-  bool grad_x = writes && (copies || accumulate || !covers_once(plan));
-  return (gp_staging){.x = copies, .raw = scaled, .grad_x = grad_x, .out = copies};
-}
-
 /* Outputs beyond this many bytes are written past the caches. Not what the machine says of its last level: a virtual one
  * names its host's, of which it has a part. */
 enum { CACHE_BYTES = 24 << 20 };
@@ -108,8 +92,6 @@ static bool may_stream(const gp_pool_plan *plan, const gp_strides *strides, int6
 
 static const char *declines(const gp_pool_plan *plan) {
   const gp_pool_desc *desc = &plan->desc;
-  if (desc->dtype == GP_FLOAT64) return "float64 is the reference's alone";
-  if (desc->dtype != (gp_dtype)GP_STORAGE) return "made for another dtype";
   if (GP_LANES > 8 && desc->layout == GP_NCHW8C) return "a block of 8 channels does not fill a vector";
   const gp_strides *strides[] = {&desc->x_stride, &desc->y_stride, &desc->grad_x_stride, &desc->grad_y_stride};
   for (size_t i = 0; i < sizeof strides / sizeof strides[0]; ++i) {
@@ -131,7 +113,7 @@ static size_t workspace_bytes(const gp_pool_plan *plan, bool backward, size_t su
     for (int accumulate = 0; accumulate < 2; ++accumulate)
       for (int writes = 0; writes < 2; ++writes) {
         gp_tiles tiles;
-        gp_staging staging = staging_of(plan, backward, scaled == 1, accumulate == 1, writes == 1);
+        gp_staging staging = gp_staging_of(plan, backward, scaled == 1, accumulate == 1, writes == 1);
         size_t bytes = reference;
         if (gp_tiles_make(&tiles, plan, staging))
           bytes = gp_align_up(((size_t)(tiles.count * gp_call_slots(plan) * tiles.run_lanes) + sums) * sizeof(double));
@@ -250,7 +232,7 @@ static void store_averages(void *context, int64_t run) {
 
 static void forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
   gp_call call = {.plan = plan, .form = form_of(plan), .forward = *args};
-  call.staging = staging_of(plan, false, args->scale != NULL, false, true);
+  call.staging = gp_staging_of(plan, false, args->scale != NULL, false, true);
   if (!gp_tiles_make(&call.tiles, plan, call.staging)) {
     gp_pool_reference.forward(plan, args);
     return;
@@ -327,8 +309,8 @@ static void backward(const gp_pool_plan *plan, const gp_pool_backward_args *args
                                         .weight = args->weight,
                                         .scale = args->scale,
                                         .shift = args->shift};
-  call.covers_once = covers_once(plan);
-  call.staging = staging_of(plan, true, args->scale != NULL, args->accumulate, writes);
+  call.covers_once = gp_covers_once(plan);
+  call.staging = gp_staging_of(plan, true, args->scale != NULL, args->accumulate, writes);
   if (!gp_tiles_make(&call.tiles, plan, call.staging)) {
     gp_pool_reference.backward(plan, args);
     return;

@@ -86,25 +86,27 @@ static void gp_draw_words(const gp_pool_plan *plan, const gp_run *run, int64_t r
   }
 }
 
-/* Words of `columns`, a multiple of four, to draws, in place: each even column is a radius and the next one an angle. */
+/* `count`, a constant, radii and angles to normal draws, in place. */
+GP_INLINE void gp_normals(int count, float *restrict radius, float *restrict angle) {
+  for (int i = 0; i < count; ++i)
+    gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
+}
+
+/* Words of `columns`, an even number, to draws, in place: each even column is a radius and the next one an angle. */
 static void gp_draws_of_words(const gp_run *run, gp_pool_draw_kind kind, int64_t columns, float *draws) {
+  int lanes = run->lanes;
   if (kind == GP_DRAWS_UNIFORM) {
-    for (int64_t i = 0; i < columns * run->lanes; ++i)
+    for (int64_t i = 0; i < columns * lanes; ++i)
       draws[i] = (float)(int32_t)(gp_bits_of_float(draws[i]) >> 8) * 0x1p-24f;
     return;
   }
-  for (int64_t column = 0; column < columns; column += 2)
-    for (int first = 0; first < run->lanes; first += 8) {
-      float *restrict radius = draws + column * run->lanes + first, *restrict angle = radius + run->lanes;
-      if (run->lanes % 16 != 0) {
-        for (int i = 0; i < 8; ++i)
-          gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
-        continue;
-      }
-      for (int i = 0; i < 16; ++i)
-        gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
-      first += 8;
-    }
+  for (int64_t column = 0; column < columns; column += 2) {
+    float *radius = draws + column * lanes, *angle = radius + lanes;
+    int lane = 0;
+    for (; lane + GP_STAGED_LANES <= lanes; lane += GP_STAGED_LANES)
+      gp_normals(GP_STAGED_LANES, radius + lane, angle + lane);
+    if (lane < lanes) gp_normals(GP_STAGED_LANES / 2, radius + lane, angle + lane); /* a block of 8 */
+  }
 }
 
 enum { GP_SOFTPLUS_CHUNK = 4 * GP_LANES };
@@ -116,6 +118,7 @@ static void gp_softplus_all(int64_t count, float *a, float *slope) {
     int64_t left = count - done < GP_SOFTPLUS_CHUNK ? count - done : GP_SOFTPLUS_CHUNK;
     for (int i = 0; i < left; i += GP_LANES) vf_store(in + i, vf_load(a + done + i, GP_LANES), GP_LANES);
     for (int64_t i = left; i < GP_SOFTPLUS_CHUNK; ++i) in[i] = 0.0f;
+    /* Twice the same loop: where slopes are not wanted the compiler leaves out what only they need. */
     if (slope == NULL) {
       for (int i = 0; i < GP_SOFTPLUS_CHUNK; ++i) gp_softplus(in[i], &value[i], &slopes[i]);
     } else {

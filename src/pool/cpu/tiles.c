@@ -6,8 +6,8 @@ enum { BAND_ELEMENTS = 1 << 16 };
 enum { TASKS_WANTED = 64, BAND_ELEMENTS_LEAST = 1 << 13 };
 /* Staged floats of a block wanted at most: the nearest caches. */
 enum { BLOCK_FLOATS = 1 << 14 };
-/* Lanes of an NHWC run where blocks are staged, or weights are made for each column. */
-enum { STAGED_RUN = 64, DRAWN_RUN = 128 };
+/* Lanes of an NHWC run where blocks are staged. */
+enum { STAGED_RUN = 64 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -38,6 +38,24 @@ static int64_t input_extent(const gp_pool_plan *plan, int axis, int64_t outputs)
   return least(size, (outputs - 1) * stride + most(kernel, stride) + stride - 1);
 }
 
+/* ---- Staging ------------------------------------------------------------------------------- */
+
+static bool covers_once_along(const gp_pool_plan *plan, int axis) {
+  const gp_pool_desc *desc = &plan->desc;
+  int64_t size = input_size(plan, axis), outputs = output_size(plan, axis);
+  if (desc->adaptive[axis] > 0) return size % outputs == 0;
+  return desc->stride[axis] == desc->kernel[axis] && outputs * desc->stride[axis] - desc->padding[axis] >= size;
+}
+
+bool gp_covers_once(const gp_pool_plan *plan) { return covers_once_along(plan, 0) && covers_once_along(plan, 1); }
+
+gp_staging gp_staging_of(const gp_pool_plan *plan, bool backward, bool scaled, bool accumulate, bool writes) {
+  bool copies = plan->desc.layout == GP_NCHW || scaled;
+  if (!backward) return (gp_staging){.x = copies, .out = copies};
+  bool grad_x = writes && (copies || accumulate || !gp_covers_once(plan));
+  return (gp_staging){.x = copies, .raw = scaled, .grad_x = grad_x, .out = copies};
+}
+
 /* ---- Runs ---------------------------------------------------------------------------------- */
 
 static int64_t run_lanes_of(const gp_pool_plan *plan, gp_staging staging) {
@@ -47,7 +65,6 @@ static int64_t run_lanes_of(const gp_pool_plan *plan, gp_staging staging) {
   if (block > 0) return block;
   int64_t lanes = GP_RUN_MAX;
   if (staging.x || staging.grad_x || staging.out) lanes = STAGED_RUN;
-  if (desc->stochasticity == GP_STOCHASTIC_HWCN || desc->param_shape == GP_SHAPE_NCHW) lanes = least(lanes, DRAWN_RUN);
   if (plan->kind->link == GP_LINK_GATE) {
     int64_t elements = (int64_t)desc->kernel[0] * desc->kernel[1];
     lanes = least(lanes, most(GP_MASK_FLOATS / elements / GP_STAGED_LANES, 1) * GP_STAGED_LANES);
@@ -132,7 +149,7 @@ bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging
 
 gp_tile gp_tile_of_run(const gp_pool_plan *plan, const gp_tiles *tiles, int64_t run) {
   const gp_pool_desc *desc = &plan->desc;
-  gp_tile tile = {.index = run * tiles->bands, .run = run};
+  gp_tile tile = {.index = run * tiles->bands};
   if (tiles->planes) {
     tile.plane = run * tiles->run_lanes;
     tile.real = (int)least(tiles->run_lanes, desc->batch * desc->channels - tile.plane);

@@ -23,6 +23,13 @@ typedef struct gp_staging {
   bool out;    /* y, or grad_y */
 } gp_staging;
 
+/* Whether every input element lies in exactly one window. */
+bool gp_covers_once(const gp_pool_plan *plan);
+
+/* What of a call: `scaled`, with scale and shift; of a backward call whether it accumulates and whether it `writes`
+ * gradients of x, scale or shift. */
+gp_staging gp_staging_of(const gp_pool_plan *plan, bool backward, bool scaled, bool accumulate, bool writes);
+
 typedef struct gp_tiles {
   bool planes;       /* NCHW: a run is GP_STAGED_LANES planes, across samples */
   int64_t run_lanes; /* of a run in memory: the block, a chunk of NHWC's channels, or the planes */
@@ -39,7 +46,6 @@ bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging
 
 typedef struct gp_tile {
   int64_t index;              /* run · bands + band */
-  int64_t run;                /* of the batch */
   int64_t plane;              /* n·channels + c of the first lane; the others follow */
   int real;                   /* lanes that exist */
   int memory;                 /* lanes in memory, padding lanes included */
