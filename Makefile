@@ -10,14 +10,17 @@ PYTHON    ?= $(firstword $(wildcard /usr/bin/python3) python3)
 GAUSSPOOL := build/release/src/cli/gausspool
 DATASET   := fashion-mnist
 
-.PHONY: help run check build bench docs install clean fuzz format
+.PHONY: help run check check-torch build python wheel bench docs install clean fuzz format
 help:
 	@echo 'make run      train a small net on Fashion-MNIST, test it, label ten pictures; results in $(OUT)/'
 	@echo 'make check    every test; ends with a count of what passed, failed and was skipped'
 	@echo 'make build    the program and the library, optimised, in build/release/'
+	@echo 'make python   the Python package with the library inside, in build/python/: for PYTHONPATH'
+	@echo 'make wheel    the same as a wheel, in build/wheel/; `pip install .` installs it'
 	@echo 'make bench    the speed of a training step beside PyTorch; of the operator alone: bench/run pool'
 	@echo 'make docs     the library'\''s reference, build/docs/html/index.html'
 	@echo 'make install  to PREFIX (now $(PREFIX)), under DESTDIR if given'
+	@echo 'make check-torch   the PyTorch layer with the newest PyTorch of PyPI (gigabytes), in build/venv-newest/'
 	@echo 'make fuzz     the readers of files under libFuzzer, FUZZ_SECONDS each (now $(FUZZ_SECONDS))'
 	@echo 'make format   clang-format over the sources'
 	@echo 'make clean    removes build/ (not $(OUT)/)'
@@ -36,6 +39,25 @@ run: build
 check:
 	scripts/setup check
 	$(PYTHON) scripts/check
+
+# One library for all of it: what `make build` has compiled is not compiled again.
+python:
+	scripts/setup python
+	cmake --preset release
+	cmake --build --preset release --target gausspool_shared
+	rm -rf build/python
+	mkdir -p build/python
+	cp -R bindings/python/src/gausspool build/python/
+	find build/python -name __pycache__ -prune -exec rm -rf {} +
+	cmake --install build/release --component python --prefix build/python
+
+wheel:
+	scripts/setup wheel
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel .
+
+check-torch: python
+	scripts/get-python newest
+	PYTHONPATH=build/python build/venv-newest/bin/python -m pytest -q -rs bindings/python/tests
 
 bench: build
 	scripts/setup bench
