@@ -1,0 +1,184 @@
+"""Pooling layers whose parameters are guided by global features.
+
+Names and order of their parameters are those of the published layers, so that checkpoints load.
+"""
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from . import _arguments as arguments
+from . import functional
+from ._arguments import Size2d
+from ._describe import Pooling, param_dtype
+from ._ops import guide, pool
+from .onnx import exporting, plain_average
+
+__all__ = ["GaussianPooling2d", "MaxEntPooling2d"]
+
+_ACTIVATIONS = {"softplus": nn.Softplus, "sigmoid": nn.Sigmoid}
+
+
+class _GuidedPooling2d(nn.Module):
+    """Geometry, and the way from the input's global average to the parameters."""
+
+    _kind: str
+
+    def __init__(self, num_features: int, kernel_size: Size2d, stride: Optional[Size2d], padding: Size2d, ceil_mode: bool,
+                 hidden_node: Optional[int]) -> None:
+        super().__init__()
+        arguments.windows(kernel_size, stride, padding)
+        self.num_features = _count(num_features, "num_features")
+        self.hidden_node = _hidden_nodes(num_features, hidden_node)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+
+    def _describe(self) -> Pooling:
+        raise NotImplementedError
+
+    def _check_input(self, input: Tensor, pooling: Pooling) -> Tensor:
+        x = arguments.check_input(input, pooling)
+        if not torch.jit.is_tracing() and x.shape[1] != self.num_features:
+            raise ValueError(f"{type(self).__name__}: expected {self.num_features} channels, found {x.shape[1]} in an input of "
+                             f"{tuple(input.shape)}")
+        return x
+
+    def _average(self, x: Tensor, pooling: Pooling, seed: Optional[Tensor]) -> Tuple[Tensor, tuple]:
+        """(N, C, 1, 1) means of x in the type of the head's weights, and the links for _pool()."""
+        average, links = (plain_average(x), ()) if exporting() else guide(x, pooling, seed)
+        dtype = next(self.parameters()).dtype
+        return average[:, :, None, None].to(dtype), links
+
+    def _pool(self, input: Tensor, x: Tensor, pooling: Pooling, seed: Optional[Tensor], links: tuple, **params: Tensor) -> Tensor:
+        params = {name: param.flatten(1).to(param_dtype(x.dtype)).contiguous() for name, param in params.items()}
+        y = pool(x, pooling, seed=seed, links=links, **params)
+        return y.squeeze(0) if input.dim() == 3 else y
+
+    def extra_repr(self) -> str:
+        return (f"{self.num_features}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+                f"ceil_mode={self.ceil_mode}")
+
+
+class GaussianPooling2d(_GuidedPooling2d):
+    """Gaussian pooling with global feature guided parameters: window mean + W · window deviation (T. Kobayashi, "Gaussian-Based
+    Pooling for Convolutional Neural Networks", NeurIPS 2019).
+
+    In training W = softplus(mu + sigma · e), e ~ N(0, 1); in eval mode W = softplus(mu). mu and sigma, one for each sample and channel, are
+    made from the input's global average by two small layers with batch norm, as in the published layer, whose signature and state
+    dict this one has. As theirs, batch norm in training needs a batch of at least two.
+
+    Args:
+        num_features: channels C of the input.
+        kernel_size, stride, padding, ceil_mode, count_include_pad: as ``torch.nn.AvgPool2d``; stride None means kernel_size.
+        hidden_node: width of the hidden layer; C // 2 unless given.
+        stochasticity: 'HWCN' draws e for every output element, 'CN' for every sample and channel, None (or 'none') never.
+        eps: least variance of a window; where it is clamped no gradient goes through the deviation.
+
+    Shapes: (N, C, H, W) or (C, H, W) to (N, C, H', W') or (C, H', W'), H' and W' as ``torch.nn.AvgPool2d`` has them, in the input's type
+    (float32, float64, bfloat16, float16) and memory order.
+
+    >>> pool = GaussianPooling2d(8, kernel_size=2)
+    >>> pool(torch.rand(4, 8, 6, 6)).shape
+    torch.Size([4, 8, 3, 3])
+    >>> pool.eval()(torch.rand(1, 8, 7, 7)).shape
+    torch.Size([1, 8, 3, 3])
+    """
+
+    _kind = "isp_gaussian"
+
+    def __init__(self, num_features: int, kernel_size: Size2d, stride: Optional[Size2d] = None, padding: Size2d = 0,
+                 ceil_mode: bool = False, count_include_pad: bool = True, hidden_node: Optional[int] = None,
+                 stochasticity: Optional[str] = "HWCN", eps: float = 1e-6) -> None:
+        super().__init__(num_features, kernel_size, stride, padding, ceil_mode, hidden_node)
+        arguments.stochasticity(stochasticity)
+        self.count_include_pad = count_include_pad
+        self.stochasticity = stochasticity
+        self.eps = arguments.number(eps, "eps", 0)
+        hidden = self.hidden_node
+        self.ToHidden = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(num_features, hidden, 1), nn.BatchNorm2d(hidden),
+                                      nn.ReLU())
+        self.ToMean = nn.Sequential(nn.Conv2d(hidden, num_features, 1), nn.BatchNorm2d(num_features))
+        self.ToSigma = nn.Sequential(nn.Conv2d(hidden, num_features, 1), nn.BatchNorm2d(num_features), nn.Sigmoid())
+
+    def _describe(self) -> Pooling:
+        draws = arguments.stochasticity(self.stochasticity) if self.training else "none"
+        return arguments.describe_pooling(self._kind, self.kernel_size, self.stride, self.padding, self.ceil_mode,
+                                          self.count_include_pad, self.eps, draws=draws)
+
+    def forward(self, input: Tensor) -> Tensor:
+        pooling = self._describe()
+        x = self._check_input(input, pooling)
+        seed = None if pooling.stochasticity == "none" else arguments.draw_seed()
+        average, links = self._average(x, pooling, seed)
+        hidden = self.ToHidden(average)  # its own averaging leaves a map of one element as it is
+        mu = self.ToMean(hidden)
+        if exporting():
+            return functional.sampled_gaussian_pool2d(input, mu, None, self.kernel_size, self.stride, self.padding, self.ceil_mode,
+                                                      self.count_include_pad, "none", self.eps)
+        if seed is None:
+            return self._pool(input, x, pooling, seed, links, mu=mu)
+        return self._pool(input, x, pooling, seed, links, mu=mu, sigma=self.ToSigma(hidden))
+
+    def extra_repr(self) -> str:
+        return (f"{super().extra_repr()}, count_include_pad={self.count_include_pad}, stochasticity={self.stochasticity!r}, "
+                f"eps={self.eps}")
+
+
+class MaxEntPooling2d(_GuidedPooling2d):
+    """Maximum-entropy pooling with a global feature guided parameter: Σ p_i · x_i, p = softmax(λ · x) over the window (T. Kobayashi,
+    "Global Feature Guided Local Pooling", ICCV 2019).
+
+    λ, one for each sample and channel, is ``activation`` ('softplus' or 'sigmoid') of two small layers with batch norm over the input's
+    global average. Padding takes no part, so there is no ``count_include_pad``.
+
+    Args and shapes: as :class:`GaussianPooling2d`.
+
+    >>> MaxEntPooling2d(8, kernel_size=3, stride=2, padding=1)(torch.rand(4, 8, 7, 7)).shape
+    torch.Size([4, 8, 4, 4])
+    """
+
+    _kind = "max_entropy"
+
+    def __init__(self, num_features: int, kernel_size: Size2d, stride: Optional[Size2d] = None, padding: Size2d = 0,
+                 ceil_mode: bool = False, hidden_node: Optional[int] = None, activation: str = "softplus") -> None:
+        super().__init__(num_features, kernel_size, stride, padding, ceil_mode, hidden_node)
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {', '.join(_ACTIVATIONS)}, found {activation!r}")
+        self.activation = activation
+        hidden = self.hidden_node
+        self.ToParam = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(num_features, hidden, 1), nn.BatchNorm2d(hidden),
+                                     nn.ReLU(), nn.Conv2d(hidden, num_features, 1), nn.BatchNorm2d(num_features),
+                                     _ACTIVATIONS[activation]())
+
+    def _describe(self) -> Pooling:
+        return arguments.describe_pooling(self._kind, self.kernel_size, self.stride, self.padding, self.ceil_mode)
+
+    def forward(self, input: Tensor) -> Tensor:
+        pooling = self._describe()
+        x = self._check_input(input, pooling)
+        average, links = self._average(x, pooling, None)
+        weight = self.ToParam(average)
+        if exporting():
+            return functional.max_entropy_pool2d(input, weight, self.kernel_size, self.stride, self.padding, self.ceil_mode)
+        return self._pool(input, x, pooling, None, links, weight=weight)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation!r}"
+
+
+def _count(value: int, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected an integer, found {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, found {value}")
+    return value
+
+
+def _hidden_nodes(num_features: int, given: Optional[int]) -> int:
+    if given is not None:
+        return _count(given, "hidden_node")
+    if num_features < 2:
+        raise ValueError("hidden_node: expected it to be given, since num_features // 2 is 0 for num_features = 1")
+    return num_features // 2
