@@ -69,6 +69,8 @@ def test_another_layer_and_its_options():
     replace_pooling(net, nn.MaxPool2d, stochasticity="CN", hidden_node=5)
     assert isinstance(net[4], MaxEntPooling2d) and net[1].stochasticity == "CN"
     assert net[1].state_dict()["ToHidden.1.weight"].shape[0] == 5
+    replace_pooling(net, "2.1", count_include_pad=True)
+    assert net[2][1].count_include_pad
 
 
 def test_a_function_makes_the_layer():

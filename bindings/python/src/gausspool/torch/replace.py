@@ -48,7 +48,7 @@ def replace_pooling(module: nn.Module, select: _Select = _POOLINGS, example: Uni
             convolution, of the first of some usual sizes that the net takes.
         layer: the new layer's class, or a function of ``(num_features, kernel_size=, stride=, padding=, ceil_mode=, count_include_pad=,
             **options)``; count_include_pad is given only by an average pooling, to a signature that has it.
-        options: further arguments of every new layer, such as ``stochasticity="CN"``.
+        options: further arguments of every new layer, such as ``stochasticity="CN"``, or others than the pooling's.
 
     Returns:
         The net and the names of the poolings replaced.
