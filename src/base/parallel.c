@@ -1,5 +1,45 @@
 #include "base/parallel.h"
 
+#include <stdatomic.h>
+
+/* A thread begins with a share of neighbouring tasks, the same in every loop of as many tasks, so that its caches still
+ * hold what an earlier loop left there; then it takes what is left of the others'. So a thread that starts late, or has a
+ * slower core, does less, and the rest wait for one task of it at most. */
+enum { MAX_SHARES = 64, CACHE_LINE = 64 };
+
+struct share {
+  _Alignas(CACHE_LINE) _Atomic int64_t next; /* the first task that nobody has taken; end and more: none is left */
+  int64_t end;
+};
+
+struct loop {
+  gp_task_fn fn;
+  void *context;
+  int32_t count;
+  struct share shares[MAX_SHARES];
+};
+
+static void make_shares(struct loop *loop, int64_t tasks, int32_t threads) {
+  loop->count = threads < MAX_SHARES ? threads : MAX_SHARES;
+  int64_t size = tasks / loop->count, larger = tasks % loop->count, begin = 0;
+  for (int32_t i = 0; i < loop->count; ++i) {
+    struct share *share = &loop->shares[i];
+    share->end = begin + size + (i < larger ? 1 : 0);
+    atomic_init(&share->next, begin);
+    begin = share->end;
+  }
+}
+
+/* What a thread does. What it reads and writes in tasks is ordered by the threads' start and end. */
+static void run_shares(struct loop *loop, int32_t thread) {
+  for (int32_t i = 0; i < loop->count; ++i) {
+    struct share *share = &loop->shares[(thread + i) % loop->count];
+    int64_t task;
+    while ((task = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed)) < share->end)
+      loop->fn(loop->context, task);
+  }
+}
+
 /* Threads of a loop at most, whatever is asked for: starting tens of thousands fails, and with OpenMP ends the process. */
 enum { MAX_THREADS = 1024 };
 
@@ -19,8 +59,10 @@ void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *contex
     for (int64_t task = 0; task < tasks; ++task) fn(context, task);
     return;
   }
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t task = 0; task < tasks; ++task) fn(context, task);
+  struct loop loop = {.fn = fn, .context = context};
+  make_shares(&loop, tasks, threads);
+#pragma omp parallel num_threads(threads)
+  run_shares(&loop, omp_get_thread_num());
 }
 
 #else
@@ -30,7 +72,6 @@ void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *contex
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { MAX_PLAIN_THREADS = 64 };
@@ -52,21 +93,14 @@ void gp_set_max_threads(int32_t threads) {
   max_threads = threads < 1 ? 1 : threads > MAX_PLAIN_THREADS ? MAX_PLAIN_THREADS : threads;
 }
 
-struct loop {
-  gp_task_fn fn;
-  void *context;
-  int64_t tasks, threads;
-};
-
 struct worker {
-  const struct loop *loop;
-  int64_t index;
+  struct loop *loop;
+  int32_t index;
 };
 
-static void *run_share(void *argument) {
+static void *run_worker(void *argument) {
   const struct worker *worker = argument;
-  const struct loop *loop = worker->loop;
-  for (int64_t task = worker->index; task < loop->tasks; task += loop->threads) loop->fn(loop->context, task);
+  run_shares(worker->loop, worker->index);
   return NULL;
 }
 
@@ -74,18 +108,18 @@ void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *contex
   if (threads <= 0) threads = gp_max_threads();
   if (threads > MAX_PLAIN_THREADS) threads = MAX_PLAIN_THREADS;
   if ((int64_t)threads > tasks) threads = (int32_t)tasks;
-  struct loop loop = {fn, context, tasks, threads < 1 ? 1 : threads};
+  struct loop loop = {.fn = fn, .context = context};
+  make_shares(&loop, tasks, threads < 1 ? 1 : threads);
   pthread_t handles[MAX_PLAIN_THREADS];
   struct worker workers[MAX_PLAIN_THREADS];
-  int64_t started = 1; /* share 0 is this thread's */
-  for (; started < loop.threads; ++started) {
+  int32_t started = 1; /* thread 0 is this one */
+  for (; started < threads; ++started) {
     workers[started] = (struct worker){&loop, started};
-    if (pthread_create(&handles[started], NULL, run_share, &workers[started]) != 0) break;
+    /* Without it the others do its share. */
+    if (pthread_create(&handles[started], NULL, run_worker, &workers[started]) != 0) break;
   }
-  run_share(&(struct worker){&loop, 0});
-  /* Shares whose thread could not be made are done here. */
-  for (int64_t i = started; i < loop.threads; ++i) run_share(&(struct worker){&loop, i});
-  for (int64_t i = 1; i < started; ++i) pthread_join(handles[i], NULL);
+  run_shares(&loop, 0);
+  for (int32_t i = 1; i < started; ++i) pthread_join(handles[i], NULL);
 }
 
 #endif

@@ -7,7 +7,8 @@
 
 typedef void (*gp_task_fn)(void *context, int64_t task);
 
-/* Calls fn(context, 0 … tasks-1), each once, on at most `threads` threads (0: gp_max_threads()). Returns when all are done. */
+/* Calls fn(context, 0 … tasks-1), each once, on at most `threads` threads (0: gp_max_threads()). Returns when all are done.
+ * Which thread does a task is not fixed; neighbouring tasks mostly go to one. */
 void gp_parallel_for(int64_t tasks, int32_t threads, gp_task_fn fn, void *context);
 
 /* Threads a loop uses unless told otherwise: OMP_NUM_THREADS or the processors this process may run on. */

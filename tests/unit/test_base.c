@@ -6,6 +6,7 @@
 #include "base/status.h"
 
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -102,12 +103,29 @@ static void count_task(void *context, int64_t task) { atomic_fetch_add((_Atomic 
 static void test_each_task_runs_once(void **state) {
   (void)state;
   static const int64_t counts[] = {0, 1, 2, 7, MOST_TASKS};
+  static const int32_t threads[] = {0, 1, 2, 3, 4, 5, 100};
   for (size_t i = 0; i < sizeof counts / sizeof counts[0]; ++i)
-    for (int32_t threads = 0; threads <= 5; ++threads) {
+    for (size_t k = 0; k < sizeof threads / sizeof threads[0]; ++k) {
       _Atomic int runs[MOST_TASKS] = {0};
-      gp_parallel_for(counts[i], threads, count_task, runs);
+      gp_parallel_for(counts[i], threads[k], count_task, runs);
       for (int64_t task = 0; task < MOST_TASKS; ++task) assert_int_equal(runs[task], task < counts[i] ? 1 : 0);
     }
+}
+
+enum { HELD_TASKS = 64, PATIENCE = 10000000 };
+
+/* Task 0 waits for all others. */
+static void hold_first_task(void *context, int64_t task) {
+  _Atomic int *done = context;
+  for (int turn = 0; task == 0 && *done < HELD_TASKS - 1 && turn < PATIENCE; ++turn) sched_yield();
+  if (task != 0 || *done == HELD_TASKS - 1) ++*done;
+}
+
+static void test_shares_of_a_late_thread_are_taken_over(void **state) {
+  (void)state;
+  _Atomic int done = 0;
+  gp_parallel_for(HELD_TASKS, 2, hold_first_task, &done);
+  assert_int_equal(done, HELD_TASKS);
 }
 
 static void test_thread_limit(void **state) {
@@ -185,6 +203,7 @@ int main(void) {
       cmocka_unit_test(test_allocation),
       cmocka_unit_test(test_allocation_failures),
       cmocka_unit_test(test_each_task_runs_once),
+      cmocka_unit_test(test_shares_of_a_late_thread_are_taken_over),
       cmocka_unit_test(test_thread_limit),
       cmocka_unit_test(test_isa_choice),
       cmocka_unit_test(test_normals_are_accurate),
