@@ -16,8 +16,10 @@ from gausspool.torch.onnx import exporting, plain_average, plain_pool  # noqa: E
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 EXPORTERS = ["script", "dynamo"] if TORCH_VERSION >= (2, 6) else ["script"]
 
-pytestmark = [pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
-              pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+# What the exporters say of themselves.
+pytestmark = [pytest.mark.filterwarnings(f"ignore:{what}") for what in (
+    ":torch.jit.TracerWarning", ":DeprecationWarning", ":FutureWarning", "The shape inference of prim:UserWarning",
+    "Constant folding:UserWarning")]
 
 
 # ---- The formulation ------------------------------------------------------------------------
@@ -91,6 +93,7 @@ class Call(nn.Module):
     def __init__(self, function):
         super().__init__()
         self.function = function
+        self.eval()
 
     def forward(self, x):
         return self.function(x)
