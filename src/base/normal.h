@@ -10,6 +10,7 @@
 #include "base/philox.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 static inline float gp_float_of_bits(uint32_t bits) {
@@ -24,63 +25,74 @@ static inline uint32_t gp_bits_of_float(float value) {
   return bits;
 }
 
-/* Natural logarithm of a normal, positive x. */
-static inline float gp_log(float x) {
-  /* x = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)). */
-  uint32_t bits = gp_bits_of_float(x);
-  int32_t e = (int32_t)(bits - 0x3F3504F3u) >> 23;
-  float f = gp_float_of_bits(bits - ((uint32_t)e << 23)) - 1.0f;
-  float exponent = (float)e;
-  /* log(1 + f) = f - f²/2 + f³·p(f) */
-  float p = -0x1.43b246p-4f;
-  p = p * f + 0x1.02814fp-3f;
-  p = p * f - 0x1.0a33ebp-3f;
-  p = p * f + 0x1.231ce6p-3f;
-  p = p * f - 0x1.54d03ep-3f;
-  p = p * f + 0x1.999f15p-3f;
-  p = p * f - 0x1.0000cep-2f;
-  p = p * f + 0x1.555554p-2f;
-  float square = f * f;
-  float tail = square * f * p - 0.5f * square;
+/* -log(x·2^-scale)/2 of a normal, positive x, from its bits; scale is a constant. The factor -1/2 makes the first two terms of
+ * the series g and g², without factors of their own. */
+static inline float gp_minus_half_log(uint32_t bits, uint32_t scale) {
+  /* x·2^-scale = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); g = -f/2. */
+  uint32_t above = bits - (0x3F3504F3u + (scale << 23));
+  float exponent = (float)((int32_t)above >> 23);
+  float g = 0.5f - gp_float_of_bits((above & 0x7FFFFFu) + 0x3EB504F3u);
+  /* -log(1 + f)/2 = g + g² + g³·p(f), whose coefficients here are those of p times (-2)^k. */
+  float p = 0x1.43b246p+5f;
+  p = p * g + 0x1.02814fp+5f;
+  p = p * g + 0x1.0a33ebp+4f;
+  p = p * g + 0x1.231ce6p+3f;
+  p = p * g + 0x1.54d03ep+2f;
+  p = p * g + 0x1.999f15p+1f;
+  p = p * g + 0x1.0000cep+1f;
+  p = p * g + 0x1.555554p+0f;
+  float square = g * g;
+  float tail = square * g * p + square;
   /* ln 2 in two parts; the first has few enough bits for exponent·part to be exact. */
-  tail = tail + exponent * 0x1.7f7d1cp-20f;
-  return exponent * 0x1.62e400p-1f + (f + tail);
+  tail = tail - exponent * 0x1.7f7d1cp-21f;
+  return (g + tail) - exponent * 0x1.62e400p-2f;
 }
 
-/* Sine and cosine of 2π·turn/2^32. */
+/* Natural logarithm of a normal, positive x. */
+static inline float gp_log(float x) { return -2.0f * gp_minus_half_log(gp_bits_of_float(x), 0); }
+
+/* Twice the sine and cosine of 2π·turn/2^32. */
 static inline void gp_sincos_turn(uint32_t turn, float *sine, float *cosine) {
-  /* The nearest quarter turn, and what is left: t quarter turns, t in [-1/2, 1/2). */
-  uint32_t quarter = (turn + 0x20000000u) >> 30;
+  /* The nearest quarter turn is in the two highest bits of `nearest`; what is left: t quarter turns, t in [-1/2, 1/2). */
+  uint32_t nearest = turn + 0x20000000u;
   float t = (float)(int32_t)(turn << 2) * 0x1p-32f;
   float z = t * t;
-  float s = -0x1.2d9b40p-8f;
-  s = s * z + 0x1.465ec4p-4f;
-  s = s * z - 0x1.4abbbap-1f;
-  s = s * z + 0x1.921fb5p+0f;
+  float s = -0x1.2d9b40p-7f;
+  s = s * z + 0x1.465ec4p-3f;
+  s = s * z - 0x1.4abbbap+0f;
+  s = s * z + 0x1.921fb5p+1f;
   s = s * t;
-  float c = 0x1.db6492p-11f;
-  c = c * z - 0x1.55cb98p-6f;
-  c = c * z + 0x1.03c1eap-2f;
-  c = c * z - 0x1.3bd3ccp+0f;
-  c = c * z + 1.0f;
+  float c = 0x1.db6492p-10f;
+  c = c * z - 0x1.55cb98p-5f;
+  c = c * z + 0x1.03c1eap-1f;
+  c = c * z - 0x1.3bd3ccp+1f;
+  c = c * z + 2.0f;
   /* Quarter 0: (s, c), 1: (c, -s), 2: (-s, -c), 3: (-c, s). */
-  uint32_t swap = 0u - (quarter & 1u);
-  uint32_t sine_bits = gp_bits_of_float(s), cosine_bits = gp_bits_of_float(c);
-  uint32_t difference = (sine_bits ^ cosine_bits) & swap;
-  *sine = gp_float_of_bits((sine_bits ^ difference) ^ ((quarter & 2u) << 30));
-  *cosine = gp_float_of_bits((cosine_bits ^ difference) ^ (((quarter + 1u) & 2u) << 30));
+  bool swap = (int32_t)(nearest << 1) < 0;
+  uint32_t sine_bits = gp_bits_of_float(swap ? c : s), cosine_bits = gp_bits_of_float(swap ? s : c);
+  *sine = gp_float_of_bits(sine_bits ^ (nearest & 0x80000000u));
+  *cosine = gp_float_of_bits(cosine_bits ^ ((nearest + 0x40000000u) & 0x80000000u));
+}
+
+/* Half the radius of a pair of normals, from a uniform word. */
+static inline float gp_half_radius(uint32_t word) {
+  /* Uniform on (0, 1], times 2^31: from 31 bits so that the conversion is a signed one, which every vector unit has. */
+  float uniform = (float)(int32_t)(word >> 1) + 0.5f;
+  /* At uniform = 1 the logarithm is 0, and its sign here is plus. */
+  return sqrtf(gp_minus_half_log(gp_bits_of_float(uniform), 31));
+}
+
+/* The pair from half its radius and another uniform word. */
+static inline void gp_normals_at(float half_radius, uint32_t angle_word, float *first, float *second) {
+  float sine, cosine;
+  gp_sincos_turn(angle_word, &sine, &cosine);
+  *first = half_radius * cosine;
+  *second = half_radius * sine;
 }
 
 /* Two independent normals from two uniform words. */
 static inline void gp_normal2(uint32_t radius_word, uint32_t angle_word, float *first, float *second) {
-  /* Uniform on (0, 1], from 31 bits so that the conversion is a signed one, which every vector unit has. */
-  float uniform = ((float)(int32_t)(radius_word >> 1) + 0.5f) * 0x1p-31f;
-  /* At uniform = 1 the logarithm is +0, and the radius must not be sqrt(-0). */
-  float radius = sqrtf(0.0f - 2.0f * gp_log(uniform));
-  float sine, cosine;
-  gp_sincos_turn(angle_word, &sine, &cosine);
-  *first = radius * cosine;
-  *second = radius * sine;
+  gp_normals_at(gp_half_radius(radius_word), angle_word, first, second);
 }
 
 /* Four independent standard normals from one block. */

@@ -138,6 +138,46 @@ static void test_kernels_draw_the_same(void **state) {
     }
 }
 
+/* Groups of four columns are drawn together where there are two, and rows are longer than what is drawn in one go. */
+static void check_row(gp_layout layout, int64_t channels, int64_t width) {
+  gp_pool_desc desc = drawing(GP_POOL_GAUSSIAN, GP_STOCHASTIC_HWCN);
+  desc.layout = layout;
+  desc.batch = 1;
+  desc.channels = channels;
+  desc.height = 4;
+  desc.width = 2 * width;
+  pool_case pool;
+  pool_case_make(&pool, &desc, POOL_PLAIN, 1);
+  for (size_t i = 0; i < pool.in[POOL_MU].elements; ++i) test_buffer_set(&pool.in[POOL_MU], (int64_t)i, 0);
+  for (size_t i = 0; i < pool.in[POOL_SIGMA].elements; ++i) test_buffer_set(&pool.in[POOL_SIGMA], (int64_t)i, 1);
+  for (int64_t i = 0; i < channels * 4 * desc.width; ++i)
+    test_buffer_set(&pool.in[POOL_X], pool_x_at(&pool, 0, i / (4 * desc.width), i / desc.width % 4, i % desc.width),
+                    i % 2 ? 1 : -1);
+  for (gp_isa isa = GP_ISA_BASELINE; isa <= gp_isa_best(); ++isa) {
+    pool_case_run(&pool, isa);
+    for (int64_t i = 0; i < channels * 2 * width; ++i) {
+      int64_t w = i % width, h = i / width % 2, c = i / (2 * width);
+      double found = test_buffer_get(&pool.out[POOL_Y], pool_y_at(&pool, 0, c, h, w));
+      double expected = expected_draw(&desc, 0, c, h, w);
+      if (fabs(found - expected) > 1e-6 * (1 + fabs(expected)))
+        fail_msg("%s, layout %d, %lld channels, %lld columns: expected %g, found %g at %lld %lld %lld",
+                 gp_isa_name(isa), (int)layout, (long long)channels, (long long)width, expected, found, (long long)c,
+                 (long long)h, (long long)w);
+    }
+  }
+  pool_case_free(&pool);
+}
+
+static void test_rows_of_any_length(void **state) {
+  (void)state;
+  static const int64_t channels[] = {3, 16, 40, 130};
+  for (int layout = GP_NCHW; layout <= GP_NCHW16C; ++layout)
+    for (size_t i = 0; i < sizeof channels / sizeof channels[0]; ++i) {
+      for (int64_t width = 1; width <= 21; width += 4) check_row((gp_layout)layout, channels[i], width);
+      check_row((gp_layout)layout, channels[i], 2100 / channels[i] + 7);
+    }
+}
+
 /* The element of a window of small integers that the draw chooses: their sums are exact. */
 static double chosen(const double x[4], double uniform) {
   double total = 0, sum = 0;
@@ -387,17 +427,12 @@ static void test_no_repeats(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_draws_follow_position),
-      cmocka_unit_test(test_one_draw_a_plane),
-      cmocka_unit_test(test_kinds_without_draws),
-      cmocka_unit_test(test_kernels_draw_the_same),
-      cmocka_unit_test(test_choices_follow_the_draws),
-      cmocka_unit_test(test_choices_at_boundaries),
-      cmocka_unit_test(test_draws_are_standard_normal),
-      cmocka_unit_test(test_draws_are_uniform),
-      cmocka_unit_test(test_choices_have_their_probabilities),
-      cmocka_unit_test(test_calls_and_seeds_differ),
-      cmocka_unit_test(test_no_repeats),
+      cmocka_unit_test(test_draws_follow_position),  cmocka_unit_test(test_one_draw_a_plane),
+      cmocka_unit_test(test_kinds_without_draws),    cmocka_unit_test(test_kernels_draw_the_same),
+      cmocka_unit_test(test_rows_of_any_length),     cmocka_unit_test(test_choices_follow_the_draws),
+      cmocka_unit_test(test_choices_at_boundaries),  cmocka_unit_test(test_draws_are_standard_normal),
+      cmocka_unit_test(test_draws_are_uniform),      cmocka_unit_test(test_choices_have_their_probabilities),
+      cmocka_unit_test(test_calls_and_seeds_differ), cmocka_unit_test(test_no_repeats),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,9 +10,9 @@
 static inline float gp_exp_negative(float x) {
   /* Below -104 the result rounds to zero; the comparison leaves NaN alone. */
   x = x < -104.0f ? -104.0f : x;
-  /* x = n·ln 2 + r. Adding 1.5·2^23 rounds to an integer, which then is in the low bits. */
-  float shifted = x * 0x1.715476p+0f + 0x1.8p+23f;
-  float n = shifted - 0x1.8p+23f;
+  /* x = n·ln 2 + r. Adding 1.5·2^23 rounds to an integer; 190 besides makes its low bits the exponent of 2^(n + 63). */
+  float shifted = x * 0x1.715476p+0f + (0x1.8p+23f + 190.0f);
+  float n = shifted - (0x1.8p+23f + 190.0f);
   float r = x - n * 0x1.62e400p-1f;
   r = r - n * 0x1.7f7d1cp-20f;
   float p = 0x1.6d10fcp-10f;
@@ -21,17 +21,15 @@ static inline float gp_exp_negative(float x) {
   p = p * r + 0x1.5554dep-3f;
   p = p * r + 0.5f;
   p = r * r * p + r + 1.0f;
-  /* 2^n in two factors: n goes down to -150. */
-  int32_t exponent = (int32_t)(gp_bits_of_float(shifted) - 0x4B400000u);
-  int32_t half = exponent >> 1;
-  float first = gp_float_of_bits((uint32_t)(half + 127) << 23);
-  float second = gp_float_of_bits((uint32_t)(exponent - half + 127) << 23);
-  return p * first * second;
+  /* 2^n in two factors: n goes down to -150. Only the second product rounds, where the result is subnormal. */
+  float power = gp_float_of_bits(gp_bits_of_float(shifted) << 23);
+  return p * power * 0x1p-63f;
 }
 
-/* softplus(a) = log(1 + e^a) = max(a, 0) + log(1 + t) with t = e^-|a|, and its derivative 1/(1 + e^-a). */
-static inline void gp_softplus(float a, float *value, float *slope) {
-  float t = gp_exp_negative(0.0f - fabsf(a));
+/* softplus(a) = log(1 + e^a) = max(a, 0) + log(1 + t), where t is this. */
+static inline float gp_softplus_exp(float a) { return gp_exp_negative(0.0f - fabsf(a)); }
+
+static inline float gp_softplus_value(float a, float t) {
   /* log(1 + t) = 2·artanh(z), z = t/(2 + t) ≤ 1/3 */
   float z = t / (2.0f + t);
   float square = z * z;
@@ -41,8 +39,17 @@ static inline void gp_softplus(float a, float *value, float *slope) {
   p = p * square + 0x1.9998d4p-2f;
   p = p * square + 0x1.555556p-1f;
   float tail = z * square * p + 2.0f * z;
-  *value = (a > 0.0f ? a : 0.0f) + tail;
-  *slope = (a < 0.0f ? t : 1.0f) / (1.0f + t);
+  return (a > 0.0f ? a : 0.0f) + tail;
+}
+
+/* Its derivative 1/(1 + e^-a). */
+static inline float gp_softplus_slope(float a, float t) { return (a < 0.0f ? t : 1.0f) / (1.0f + t); }
+
+/* Both. */
+static inline void gp_softplus(float a, float *value, float *slope) {
+  float t = gp_softplus_exp(a);
+  *value = gp_softplus_value(a, t);
+  *slope = gp_softplus_slope(a, t);
 }
 
 /* x^power for 0 ≤ x ≤ 1 and power ≥ 0; x below the smallest normal number counts as that. */

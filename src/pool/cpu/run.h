@@ -5,6 +5,7 @@
 #include "pool/cpu/elementary.h"
 #include "pool/cpu/simd.h"
 #include "pool/cpu/tiles.h"
+#include "pool/cpu/words.h"
 #include "pool/draws.h"
 #include "pool/params.h"
 
@@ -15,21 +16,6 @@ typedef enum gp_source {
   GP_SOURCE_DRAWN, /* gp_columns, made for a few columns at a time */
   GP_SOURCE_MAP,   /* an array in y's layout, copied into gp_columns */
 } gp_source;
-
-/* The keys of Philox's rounds, as vectors in memory: there they are operands that cost no instruction. */
-typedef struct gp_philox_keys {
-  vu64 word[10][2];
-} gp_philox_keys;
-
-static void gp_philox_keys_make(gp_philox_keys *keys, uint64_t seed) {
-  vu k0 = (uint32_t)seed - (vu){0}, k1 = (uint32_t)(seed >> 32) - (vu){0};
-  for (int round = 0; round < 10; ++round) {
-    keys->word[round][0] = (vu64)k0;
-    keys->word[round][1] = (vu64)k1;
-    k0 += 0x9E3779B9u; /* as base/philox.h */
-    k1 += 0xBB67AE85u;
-  }
-}
 
 /* Arrays of a value for each lane; those beyond the last plane hold zeros. */
 typedef struct gp_run {
@@ -47,124 +33,139 @@ typedef struct gp_columns {
   float weight[GP_COLUMN_FLOATS], slope[GP_COLUMN_FLOATS], draw[GP_COLUMN_FLOATS], grad[GP_COLUMN_FLOATS];
 } gp_columns;
 
-/* Every second lane of the four words of a Philox state, in the low halves of 64-bit lanes; the high halves are not
- * meant. A product of two words then is one instruction and needs no rearranging. */
-typedef struct gp_philox_half {
-  vu64 c0, c1, c2, c3;
-} gp_philox_half;
+/* ---- Steps from counters to weights -------------------------------------------------------- */
 
-GP_INLINE gp_philox_half gp_philox_round(gp_philox_half in, vu64 k0, vu64 k1) {
-  vu64 product0 = vu_multiply_even((vu)in.c0, 0xD2511F53u), product1 = vu_multiply_even((vu)in.c2, 0xCD9E8D57u);
-  return (gp_philox_half){(product1 >> 32) ^ (in.c1 ^ k0), product1, (product0 >> 32) ^ (in.c3 ^ k1), product0};
-}
+/* Each step below is a long chain of operations, and only its neighbours' can fill the gaps. So a chain is cut where that
+ * costs no more than a load, and each part is run over all that is wanted before the next one. A part takes `columns`, a
+ * group of 4 or 1, of `width` lanes at a time, all of whose operations the compiler interleaves; both are constants.
+ * [column][lane] throughout. */
 
-/* Philox4x32-10 (base/philox.h) on GP_LANES counters that differ in their first two words. */
-GP_INLINE void gp_philox_lanes(const gp_philox_keys *keys, vu c0, vu c1, uint32_t group, uint32_t offset, vu words[4]) {
-  vu64 c2 = (vu64)(group - (vu){0}), c3 = (vu64)(offset - (vu){0});
-  gp_philox_half even = {(vu64)c0, (vu64)c1, c2, c3}, odd = {(vu64)c0 >> 32, (vu64)c1 >> 32, c2, c3};
-  for (int round = 0; round < 10; ++round) {
-    even = gp_philox_round(even, keys->word[round][0], keys->word[round][1]);
-    odd = gp_philox_round(odd, keys->word[round][0], keys->word[round][1]);
-  }
-  words[0] = vu_interleave(even.c0, odd.c0);
-  words[1] = vu_interleave(even.c1, odd.c1);
-  words[2] = vu_interleave(even.c2, odd.c2);
-  words[3] = vu_interleave(even.c3, odd.c3);
-}
-
-/* Each step below is a long chain of operations, and only its neighbours' can fill the gaps: the loops run over several
- * vectors at a time, which the compiler interleaves. [column][lane] throughout. */
-
-/* Philox words of columns 4·group … 4·group + 3 of a row, for all lanes. */
-static void gp_draw_words(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t group, float *words) {
+/* Philox words of `groups` groups of columns of a row, for all lanes. */
+static void gp_draw_words(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t group, int64_t groups,
+                          float *words) {
+  int count = run->lanes < GP_LANES ? run->lanes : GP_LANES;
   for (int first = 0; first < run->lanes; first += GP_LANES) {
-    vu c0, c1, block[4];
+    vu c0, c1;
     memcpy(&c0, run->low + first, sizeof c0);
     memcpy(&c1, run->high + first, sizeof c1);
-    gp_philox_lanes(&run->keys, c0, c1 ^ (uint32_t)row, (uint32_t)group, plan->desc.call_offset, block);
-    for (int i = 0; i < 4; ++i) memcpy(words + i * run->lanes + first, &block[i], sizeof block[i]);
-  }
-}
-
-/* `count`, a constant, radii and angles to normal draws, in place. */
-GP_INLINE void gp_normals(int count, float *restrict radius, float *restrict angle) {
-  for (int i = 0; i < count; ++i)
-    gp_normal2(gp_bits_of_float(radius[i]), gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
-}
-
-/* Words of `columns`, an even number, to draws, in place: each even column is a radius and the next one an angle. */
-static void gp_draws_of_words(const gp_run *run, gp_pool_draw_kind kind, int64_t columns, float *draws) {
-  int lanes = run->lanes;
-  if (kind == GP_DRAWS_UNIFORM) {
-    for (int64_t i = 0; i < columns * lanes; ++i)
-      draws[i] = (float)(int32_t)(gp_bits_of_float(draws[i]) >> 8) * 0x1p-24f;
-    return;
-  }
-  for (int64_t column = 0; column < columns; column += 2) {
-    float *radius = draws + column * lanes, *angle = radius + lanes;
-    int lane = 0;
-    for (; lane + GP_STAGED_LANES <= lanes; lane += GP_STAGED_LANES)
-      gp_normals(GP_STAGED_LANES, radius + lane, angle + lane);
-    if (lane < lanes) gp_normals(GP_STAGED_LANES / 2, radius + lane, angle + lane); /* a block of 8 */
-  }
-}
-
-enum { GP_SOFTPLUS_CHUNK = 4 * GP_LANES };
-
-/* W and dW/da in place of a; slope may be NULL. `count` is a multiple of GP_LANES. */
-static void gp_softplus_all(int64_t count, float *a, float *slope) {
-  float in[GP_SOFTPLUS_CHUNK], value[GP_SOFTPLUS_CHUNK], slopes[GP_SOFTPLUS_CHUNK];
-  for (int64_t done = 0; done < count; done += GP_SOFTPLUS_CHUNK) {
-    int64_t left = count - done < GP_SOFTPLUS_CHUNK ? count - done : GP_SOFTPLUS_CHUNK;
-    for (int i = 0; i < left; i += GP_LANES) vf_store(in + i, vf_load(a + done + i, GP_LANES), GP_LANES);
-    for (int64_t i = left; i < GP_SOFTPLUS_CHUNK; ++i) in[i] = 0.0f;
-    /* Twice the same loop: where slopes are not wanted the compiler leaves out what only they need. */
-    if (slope == NULL) {
-      for (int i = 0; i < GP_SOFTPLUS_CHUNK; ++i) gp_softplus(in[i], &value[i], &slopes[i]);
-    } else {
-      for (int i = 0; i < GP_SOFTPLUS_CHUNK; ++i) gp_softplus(in[i], &value[i], &slopes[i]);
-      for (int i = 0; i < left; i += GP_LANES) vf_store(slope + done + i, vf_load(slopes + i, GP_LANES), GP_LANES);
+    gp_philox_planes planes = gp_philox_planes_at(&run->keys, c0, c1 ^ (uint32_t)row, plan->desc.call_offset);
+    float *to = words + first;
+    int64_t i = 0;
+    for (; i + 2 <= groups; i += 2) {
+      vu block[8];
+      gp_philox_words(2, &run->keys, &planes, (uint32_t)(group + i), block);
+      for (int column = 0; column < 8; ++column, to += run->lanes) vf_store(to, (vf)block[column], count);
     }
-    for (int i = 0; i < left; i += GP_LANES) vf_store(a + done + i, vf_load(value + i, GP_LANES), GP_LANES);
+    if (i < groups) {
+      vu block[4];
+      gp_philox_words(1, &run->keys, &planes, (uint32_t)(group + i), block);
+      for (int column = 0; column < 4; ++column, to += run->lanes) vf_store(to, (vf)block[column], count);
+    }
   }
 }
 
-/* As gp_softplus_all for the links without a formula to speak of. */
-static void gp_link_all(gp_pool_link link, int64_t count, float *a, float *slope) {
+/* Words of pairs of columns to half radii and words, in place. */
+GP_INLINE void gp_radii(int width, int columns, int lanes, float *words) {
+  for (int lane = 0; lane < lanes; lane += width)
+    for (int column = 0; column < columns; column += 2) {
+      float *radius = words + column * lanes + lane;
+      for (int i = 0; i < width; ++i) radius[i] = gp_half_radius(gp_bits_of_float(radius[i]));
+    }
+}
+
+GP_INLINE void gp_turn(int width, float *restrict radius, float *restrict angle) {
+  for (int i = 0; i < width; ++i) gp_normals_at(radius[i], gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
+}
+
+/* These to normals, in place. */
+GP_INLINE void gp_normals(int width, int columns, int lanes, float *draws) {
+  for (int lane = 0; lane < lanes; lane += width)
+    for (int column = 0; column < columns; column += 2)
+      gp_turn(width, draws + column * lanes + lane, draws + (column + 1) * lanes + lane);
+}
+
+static void gp_uniforms(int64_t count, float *draws) {
+  for (int64_t i = 0; i < count; ++i) draws[i] = (float)(int32_t)(gp_bits_of_float(draws[i]) >> 8) * 0x1p-24f;
+}
+
+GP_INLINE void gp_affine(int width, const gp_run *restrict run, int lane, const float *restrict draws,
+                         float *restrict a) {
+  for (int i = 0; i < width; ++i) a[i] = run->mu[lane + i] + run->sigma[lane + i] * draws[i];
+}
+
+/* a = mu + sigma·draw. */
+GP_INLINE void gp_arguments(int width, int columns, const gp_run *run, const float *draws, float *a) {
+  for (int lane = 0; lane < run->lanes; lane += width)
+    for (int column = 0; column < columns; ++column) {
+      int at = column * run->lanes + lane;
+      gp_affine(width, run, lane, draws + at, a + at);
+    }
+}
+
+/* The parts of softplus, of `count`, a constant: t of a, W of a and t, dW/da of a and t. */
+GP_INLINE void gp_softplus_begin(int count, const float *restrict a, float *restrict t) {
+  for (int i = 0; i < count; ++i) t[i] = gp_softplus_exp(a[i]);
+}
+GP_INLINE void gp_softplus_end(int count, float *restrict a, float *restrict t, bool slopes) {
+  for (int i = 0; i < count; ++i) {
+    float value = gp_softplus_value(a[i], t[i]);
+    if (slopes) t[i] = gp_softplus_slope(a[i], t[i]);
+    a[i] = value;
+  }
+}
+
+/* As softplus for the links without a formula to speak of. */
+static void gp_link_all(gp_pool_link link, int64_t count, float *restrict a, float *restrict slope) {
   bool absolute = link == GP_LINK_ABSOLUTE;
   for (int64_t i = 0; i < count; ++i) {
-    if (slope != NULL) slope[i] = !absolute || a[i] > 0.0f ? 1.0f : a[i] < 0.0f ? -1.0f : 0.0f;
+    slope[i] = !absolute || a[i] > 0.0f ? 1.0f : a[i] < 0.0f ? -1.0f : 0.0f;
     a[i] = absolute ? fabsf(a[i]) : a[i];
   }
 }
 
-/* Weights of `columns` from their draws, and slopes unless NULL. */
-static void gp_weights_of_draws(gp_pool_link link, const gp_run *run, int64_t columns, const float *draws,
-                                float *weight, float *slope) {
-  for (int64_t column = 0; column < columns; ++column)
-    for (int first = 0; first < run->lanes; first += GP_LANES) {
-      int64_t at = column * run->lanes + first;
-      vf mu = vf_load(run->mu + first, GP_LANES), sigma = vf_load(run->sigma + first, GP_LANES);
-      vf_store(weight + at, mu + sigma * vf_load(draws + at, GP_LANES), GP_LANES);
-    }
-  if (link == GP_LINK_SOFTPLUS)
-    gp_softplus_all(columns * run->lanes, weight, slope);
+/* All steps from words to draws. */
+GP_INLINE void gp_draws_of_words(int width, int columns, int lanes, int64_t groups, float *draws) {
+  for (int64_t i = 0; i < groups; ++i) gp_radii(width, columns, lanes, draws + i * 4 * lanes);
+  for (int64_t i = 0; i < groups; ++i) gp_normals(width, columns, lanes, draws + i * 4 * lanes);
+}
+
+/* All steps from draws to W, and to dW/da if wanted. */
+GP_INLINE void gp_weights_of_draws(int width, int columns, gp_pool_link link, const gp_run *run, int64_t groups,
+                                   const float *draws, bool slopes, float *weight, float *slope) {
+  int64_t size = columns * run->lanes, all = groups * size;
+  int step = columns * width;
+  for (int64_t at = 0; at < all; at += size) gp_arguments(width, columns, run, draws + at, weight + at);
+  if (link != GP_LINK_SOFTPLUS) {
+    gp_link_all(link, all, weight, slope);
+    return;
+  }
+  for (int64_t at = 0; at < all; at += step) gp_softplus_begin(step, weight + at, slope + at);
+  if (slopes)
+    for (int64_t at = 0; at < all; at += step) gp_softplus_end(step, weight + at, slope + at, true);
   else
-    gp_link_all(link, columns * run->lanes, weight, slope);
+    for (int64_t at = 0; at < all; at += step) gp_softplus_end(step, weight + at, slope + at, false);
 }
 
 /* Weights of columns [begin, end) of a row, begin a multiple of four: uniform draws are weights themselves. Slopes and draws
  * for the derivatives. */
 static void gp_columns_draw(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t begin, int64_t end,
                             bool derivatives, gp_columns *columns) {
-  bool uniform = plan->kind->draws == GP_DRAWS_UNIFORM;
-  float *draws = uniform ? columns->weight : columns->draw;
   int64_t groups = (end - begin + 3) / 4;
-  for (int64_t group = 0; group < groups; ++group)
-    gp_draw_words(plan, run, row, begin / 4 + group, draws + group * 4 * run->lanes);
-  gp_draws_of_words(run, plan->kind->draws, groups * 4, draws);
-  if (!uniform)
-    gp_weights_of_draws(plan->kind->link, run, groups * 4, draws, columns->weight, derivatives ? columns->slope : NULL);
+  if (plan->kind->draws == GP_DRAWS_UNIFORM) {
+    gp_draw_words(plan, run, row, begin / 4, groups, columns->weight);
+    gp_uniforms(groups * 4 * run->lanes, columns->weight);
+    return;
+  }
+  gp_draw_words(plan, run, row, begin / 4, groups, columns->draw);
+  gp_pool_link link = plan->kind->link;
+  if (run->lanes % GP_STAGED_LANES == 0) {
+    gp_draws_of_words(GP_STAGED_LANES, 4, run->lanes, groups, columns->draw);
+    gp_weights_of_draws(GP_STAGED_LANES, 4, link, run, groups, columns->draw, derivatives, columns->weight,
+                        columns->slope);
+  } else {
+    gp_draws_of_words(8, 4, 8, groups, columns->draw);
+    gp_weights_of_draws(8, 4, link, run, groups, columns->draw, derivatives, columns->weight, columns->slope);
+  }
 }
 
 /* A weight for each plane: from one draw, or none. */
@@ -173,8 +174,11 @@ static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
   memset(words, 0, (size_t)run->lanes * sizeof(float));
   gp_pool_link link = plan->kind->link;
   if (plan->desc.stochasticity == GP_STOCHASTIC_CN) {
-    gp_draw_words(plan, run, 0, 0, words);
-    gp_draws_of_words(run, plan->kind->draws, 2, words); /* only the first column is used */
+    gp_draw_words(plan, run, 0, 0, 1, words); /* only the first column is used */
+    if (plan->kind->draws == GP_DRAWS_UNIFORM)
+      gp_uniforms(run->lanes, words);
+    else
+      gp_draws_of_words(8, 1, run->lanes, 1, words);
   } else if (link == GP_LINK_ABSOLUTE) {
     /* At inference the half-Gaussian's W is sigma·E|e| = sigma·sqrt(2/π). */
     for (int i = 0; i < run->lanes; ++i) words[i] = 0x1.988454p-1f;
@@ -184,7 +188,7 @@ static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
   if (plan->kind->draws == GP_DRAWS_UNIFORM)
     memcpy(run->weight, words, (size_t)run->lanes * sizeof(float));
   else
-    gp_weights_of_draws(link, run, 1, words, run->weight, run->slope);
+    gp_weights_of_draws(8, 1, link, run, 1, words, true, run->weight, run->slope);
 }
 
 /* Fills `run` for a tile. The arguments are those of the call; a map is not read here. */

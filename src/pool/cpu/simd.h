@@ -170,7 +170,44 @@ GP_INLINE void gp_stream_end(void) {
 #endif
 }
 
-/* Lanes in their order from the low words of 64-bit lanes: even lanes from `even`, odd ones from `odd`. */
-GP_INLINE vu vu_interleave(vu64 even, vu64 odd) { return (vu)((even & 0xFFFFFFFFu) | (odd << 32)); }
+/* Every lane of one half of `a`, at the even places, and the other half. Which lanes these are is vu_join's affair. */
+GP_INLINE vu64 vu_lower(vu a) {
+#if defined(__AVX512F__)
+  return (vu64)_mm512_unpacklo_epi32((__m512i)a, (__m512i)a);
+#elif defined(__AVX2__)
+  return (vu64)_mm256_unpacklo_epi32((__m256i)a, (__m256i)a);
+#elif defined(__SSE2__)
+  return (vu64)_mm_unpacklo_epi32((__m128i)a, (__m128i)a);
+#else
+  return (vu64)(vu){a[0], a[0], a[1], a[1]};
+#endif
+}
+GP_INLINE vu64 vu_upper(vu a) {
+#if defined(__AVX512F__)
+  return (vu64)_mm512_unpackhi_epi32((__m512i)a, (__m512i)a);
+#elif defined(__AVX2__)
+  return (vu64)_mm256_unpackhi_epi32((__m256i)a, (__m256i)a);
+#elif defined(__SSE2__)
+  return (vu64)_mm_unpackhi_epi32((__m128i)a, (__m128i)a);
+#else
+  return (vu64)(vu){a[2], a[2], a[3], a[3]};
+#endif
+}
+
+/* The even places of both, in the order of before vu_lower and vu_upper. */
+GP_INLINE vu vu_join(vu64 lower, vu64 upper) {
+#if defined(__AVX512F__)
+  return (vu)_mm512_shuffle_ps((__m512)lower, (__m512)upper, 0x88);
+#elif defined(__AVX2__)
+  return (vu)_mm256_shuffle_ps((__m256)lower, (__m256)upper, 0x88);
+#elif defined(__SSE2__)
+  return (vu)_mm_shuffle_ps((__m128)lower, (__m128)upper, 0x88);
+#elif defined(__aarch64__)
+  return (vu)vuzp1q_u32((uint32x4_t)lower, (uint32x4_t)upper);
+#else
+  vu a = (vu)lower, b = (vu)upper;
+  return (vu){a[0], a[2], b[0], b[2]};
+#endif
+}
 
 #endif
