@@ -122,7 +122,8 @@ def weight_param(value: Param, x: Tensor, pooling: Pooling, name: str = "weight"
     shape = output_shape(x, pooling)
     if any(size not in (1, whole) for size, whole in zip(found.shape, shape)):
         raise ValueError(f"{name}: expected a shape that broadcasts to the output's {tuple(shape)}, found {tuple(found.shape)}")
-    return found.to(x.dtype).expand(shape).contiguous(memory_format=memory_format_of(x))
+    # Broadcast before it is rounded, so that the gradient is summed after it is widened.
+    return found.expand(shape).to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
 
 def same_shape(*params: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:

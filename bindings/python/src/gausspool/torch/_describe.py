@@ -9,6 +9,7 @@ from .. import _library
 _DTYPES = {torch.float32: _library.FLOAT32, torch.float64: _library.FLOAT64, torch.bfloat16: _library.BFLOAT16,
            torch.float16: _library.FLOAT16}
 DTYPES = tuple(_DTYPES)
+_GRAIN = 32768  # elements that pay for another thread, as PyTorch reckons
 
 
 class Pooling(NamedTuple):
@@ -80,6 +81,10 @@ def _strides(x: Optional[Tensor]) -> _library.Strides:
     return _library.Strides() if x is None else _library.Strides(*x.stride())
 
 
+def _threads(x: Tensor) -> int:
+    return min(torch.get_num_threads(), 1 + x.numel() // _GRAIN)
+
+
 # ---- The descriptor -------------------------------------------------------------------------
 
 def _param_shape(param: Optional[Tensor], batch: int, channels: int) -> int:
@@ -109,7 +114,7 @@ def describe(x: Tensor, pooling: Pooling, param: Optional[Tensor], seed: Optiona
         param_shape=_param_shape(param, batch, channels),
         stochasticity=_library.STOCHASTICITIES[pooling.stochasticity],
         seed=0 if seed is None else int(seed), x_stride=_strides(x), grad_y_stride=_strides(grad_y),
-        threads=torch.get_num_threads())
+        threads=_threads(x))
 
 
 def describe_average(x: Tensor, memory_format: torch.memory_format) -> _library.PoolDesc:
@@ -120,4 +125,4 @@ def describe_average(x: Tensor, memory_format: torch.memory_format) -> _library.
         kind=_library.KINDS["average"], dtype=_DTYPES[x.dtype],
         layout=_library.NHWC if memory_format == torch.channels_last else _library.NCHW,
         batch=batch, channels=channels, height=height, width=width, adaptive=pair(1, 1), x_stride=_strides(x),
-        threads=torch.get_num_threads())
+        threads=_threads(x))
