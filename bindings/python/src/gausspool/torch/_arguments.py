@@ -146,6 +146,13 @@ def gate_mask(mask: Tensor, x: Tensor, pooling: Pooling) -> Tensor:
     return mask.to(param_dtype(x.dtype)).contiguous()
 
 
+def check_export(pooling: Pooling) -> None:
+    """ONNX has no such draws; to export the form for inference in their place would be silent about it."""
+    if pooling.stochasticity != "none":
+        raise RuntimeError(f"gausspool: {pooling.kind} pooling with draws ({pooling.stochasticity}) cannot be exported. Export in "
+                           "eval mode (net.eval(); training=False for the functions)")
+
+
 def draw_seed(generator: Optional[torch.Generator] = None) -> Tensor:
     """[1] key of a call's draws, from PyTorch's generator on the CPU: torch.manual_seed governs it, and whatever saves and
     restores that generator (gradient checkpointing) gets the same draws again."""

@@ -77,7 +77,8 @@ def sampled_gaussian_pool2d(input: Tensor, mu: Optional[Param], sigma: Optional[
     params = {name: arguments.small_param(_given(value, name, kind), x, name)
               for name, value in (("mu", mu), ("sigma", sigma)) if name in pooling.param_names()}
     if exporting():
-        return _like_input(input, _pool_weighted(x, pooling, _inference_weight(pooling, params)))
+        arguments.check_export(pooling)
+        return _like_input(input, plain(x, pooling._replace(kind="weighted"), _inference_weight(pooling, params)))
     params = dict(zip(params, arguments.same_shape(*params.values())))
     seed = None if draws == "none" else arguments.draw_seed(generator)
     return _like_input(input, pool(x, pooling, seed=seed, **params))
@@ -151,7 +152,7 @@ def gated_pool2d(input: Tensor, mask: Tensor, kernel_size: Size2d, stride: Optio
     pooling = arguments.describe_pooling("gated", kernel_size, stride, padding, ceil_mode, count_include_pad)
     x = arguments.check_input(input, pooling)
     mask = arguments.gate_mask(mask, x, pooling)
-    return _like_input(input, plain(x, pooling, mask) if exporting() else pool(x, pooling, weight=mask))
+    return _like_input(input, _pool_weighted(x, pooling, mask))
 
 
 def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Size2d, stride: Optional[Size2d] = None, ceil_mode: bool = False,
@@ -203,14 +204,15 @@ def plain(x: Tensor, pooling: Pooling, weight: Optional[Tensor] = None) -> Tenso
 
 
 def _pool_weighted(x: Tensor, pooling: Pooling, weight: Tensor) -> Tensor:
-    if not exporting():
-        return pool(x, pooling, weight=weight)
-    return plain(x, pooling._replace(kind="weighted") if pooling.kind in _SAMPLED else pooling, weight)
+    return plain(x, pooling, weight) if exporting() else pool(x, pooling, weight=weight)
 
 
 def _pool_plain(input: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) -> Tensor:
     x = arguments.check_input(input, pooling)
-    return _like_input(input, plain(x, pooling) if exporting() else pool(x, pooling, seed=seed))
+    if exporting():
+        arguments.check_export(pooling)
+        return _like_input(input, plain(x, pooling))
+    return _like_input(input, pool(x, pooling, seed=seed))
 
 
 def _inference_weight(pooling: Pooling, params: dict) -> Tensor:

@@ -110,6 +110,8 @@ class GaussianPooling2d(_GuidedPooling2d):
     def forward(self, input: Tensor) -> Tensor:
         pooling = self._describe()
         x = self._check_input(input, pooling)
+        if exporting():
+            arguments.check_export(pooling)
         seed = None if pooling.stochasticity == "none" else arguments.draw_seed()
         average, links = self._average(x, pooling, seed)
         hidden = self.ToHidden(average)  # its own averaging leaves a map of one element as it is
