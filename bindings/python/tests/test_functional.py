@@ -122,7 +122,8 @@ def check_configuration(configuration):
     draws = plain.draws_of(x, pooling, plain.next_seed())
     probe = configuration.call(x, configuration.params)
     assert probe.shape == _describe.output_shape(x, pooling), str(configuration)
-    grad_y = configuration.draw(*probe.shape).to(x.dtype)
+    arrangement = configuration.random.choice(plain.ARRANGEMENTS) if len(x) else "contiguous"
+    grad_y = plain.arrange(configuration.draw(*probe.shape).to(x.dtype), arrangement)
     torch.manual_seed(configuration.number)
     found = differentiate(configuration.call, x, configuration.params, grad_y)
     wide = {name: value.double() for name, value in configuration.params.items()}
