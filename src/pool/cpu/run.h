@@ -36,73 +36,102 @@ typedef struct gp_columns {
 /* ---- Steps from counters to weights -------------------------------------------------------- */
 
 /* Each step below is a long chain of operations, and only its neighbours' can fill the gaps. So a chain is cut where that
- * costs no more than a load, and each part is run over all that is wanted before the next one. A part takes `columns`, a
- * group of 4 or 1, of `width` lanes at a time, all of whose operations the compiler interleaves; both are constants.
- * [column][lane] throughout. */
+ * costs no more than a load, each part is run over all that is wanted before the next one, and takes several vectors at a
+ * time, whose operations the compiler interleaves: `count`, or `columns` by `width` lanes, are constants. [column][lane]
+ * throughout. */
 
-/* Philox words of `groups` groups of columns of a row, for all lanes. */
+GP_INLINE void gp_draw_groups(int count, const gp_run *run, const gp_philox_planes *planes, uint32_t group,
+                              float *words) {
+  vu block[16];
+  gp_philox_words(count, &run->keys, planes, group, block);
+  /* A block of 8 fills half a vector, where that is so long. */
+  int lanes = GP_LANES > 8 && run->lanes == 8 ? 8 : GP_LANES;
+  for (int column = 0; column < 4 * count; ++column) vf_store(words + column * run->lanes, (vf)block[column], lanes);
+}
+
+/* Philox words of `groups` groups of four columns of a row, for all lanes. */
 static void gp_draw_words(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t group, int64_t groups,
                           float *words) {
-  int count = run->lanes < GP_LANES ? run->lanes : GP_LANES;
   for (int first = 0; first < run->lanes; first += GP_LANES) {
     vu c0, c1;
     memcpy(&c0, run->low + first, sizeof c0);
     memcpy(&c1, run->high + first, sizeof c1);
     gp_philox_planes planes = gp_philox_planes_at(&run->keys, c0, c1 ^ (uint32_t)row, plan->desc.call_offset);
-    float *to = words + first;
     int64_t i = 0;
-    for (; i + 2 <= groups; i += 2) {
-      vu block[8];
-      gp_philox_words(2, &run->keys, &planes, (uint32_t)(group + i), block);
-      for (int column = 0; column < 8; ++column, to += run->lanes) vf_store(to, (vf)block[column], count);
-    }
-    if (i < groups) {
-      vu block[4];
-      gp_philox_words(1, &run->keys, &planes, (uint32_t)(group + i), block);
-      for (int column = 0; column < 4; ++column, to += run->lanes) vf_store(to, (vf)block[column], count);
-    }
+    for (; i + 4 <= groups; i += 4)
+      gp_draw_groups(4, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
+    for (; i + 2 <= groups; i += 2)
+      gp_draw_groups(2, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
+    for (; i < groups; ++i) gp_draw_groups(1, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
   }
 }
 
-/* Words of pairs of columns to half radii and words, in place. */
-GP_INLINE void gp_radii(int width, int columns, int lanes, float *words) {
-  for (int lane = 0; lane < lanes; lane += width)
-    for (int column = 0; column < columns; column += 2) {
-      float *radius = words + column * lanes + lane;
-      for (int i = 0; i < width; ++i) radius[i] = gp_half_radius(gp_bits_of_float(radius[i]));
-    }
+GP_INLINE void gp_copy(int width, float *to, const float *from) {
+  int count = width < GP_LANES ? width : GP_LANES;
+  for (int i = 0; i < width; i += count) vf_store(to + i, vf_load(from + i, count), count);
 }
 
-GP_INLINE void gp_turn(int width, float *restrict radius, float *restrict angle) {
-  for (int i = 0; i < width; ++i) gp_normals_at(radius[i], gp_bits_of_float(angle[i]), &radius[i], &angle[i]);
+/* Words of `pairs` of columns to half radii of the first, in place. By way of a local array, which nothing overlaps:
+ * otherwise one column would be stored before the next one is loaded. */
+GP_INLINE void gp_radii(int width, int pairs, int lanes, float *words) {
+  float radius[4 * GP_STAGED_LANES];
+  for (int i = 0; i < pairs; ++i) gp_copy(width, radius + i * width, words + 2 * i * lanes);
+  for (int i = 0; i < pairs * width; ++i) radius[i] = gp_half_radius(gp_bits_of_float(radius[i]));
+  for (int i = 0; i < pairs; ++i) gp_copy(width, words + 2 * i * lanes, radius + i * width);
 }
 
-/* These to normals, in place. */
-GP_INLINE void gp_normals(int width, int columns, int lanes, float *draws) {
-  for (int lane = 0; lane < lanes; lane += width)
-    for (int column = 0; column < columns; column += 2)
-      gp_turn(width, draws + column * lanes + lane, draws + (column + 1) * lanes + lane);
+/* These, and words of the second columns, to normals, in place. */
+GP_INLINE void gp_turns(int width, int pairs, int lanes, float *words) {
+  float first[4 * GP_STAGED_LANES], second[4 * GP_STAGED_LANES];
+  for (int i = 0; i < pairs; ++i) {
+    gp_copy(width, first + i * width, words + 2 * i * lanes);
+    gp_copy(width, second + i * width, words + (2 * i + 1) * lanes);
+  }
+  for (int i = 0; i < pairs * width; ++i) gp_normals_at(first[i], gp_bits_of_float(second[i]), &first[i], &second[i]);
+  for (int i = 0; i < pairs; ++i) {
+    gp_copy(width, words + 2 * i * lanes, first + i * width);
+    gp_copy(width, words + (2 * i + 1) * lanes, second + i * width);
+  }
+}
+
+GP_INLINE void gp_normals_by(int width, int lanes, int64_t columns, float *draws) {
+  int64_t column = 0;
+  for (; column + 8 <= columns; column += 8)
+    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 4, lanes, draws + column * lanes + lane);
+  for (; column + 4 <= columns; column += 4)
+    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 2, lanes, draws + column * lanes + lane);
+  for (; column < columns; column += 2)
+    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 1, lanes, draws + column * lanes + lane);
+  column = 0;
+  for (; column + 4 <= columns; column += 4)
+    for (int lane = 0; lane < lanes; lane += width) gp_turns(width, 2, lanes, draws + column * lanes + lane);
+  for (; column < columns; column += 2)
+    for (int lane = 0; lane < lanes; lane += width) gp_turns(width, 1, lanes, draws + column * lanes + lane);
+}
+
+/* Words of `columns`, an even number, to normals, in place: each even column becomes a radius, the next one is an angle. */
+static void gp_normals(int lanes, int64_t columns, float *draws) {
+  if (lanes % GP_STAGED_LANES == 0)
+    gp_normals_by(GP_STAGED_LANES, lanes, columns, draws);
+  else
+    gp_normals_by(8, lanes, columns, draws);
 }
 
 static void gp_uniforms(int64_t count, float *draws) {
   for (int64_t i = 0; i < count; ++i) draws[i] = (float)(int32_t)(gp_bits_of_float(draws[i]) >> 8) * 0x1p-24f;
 }
 
-GP_INLINE void gp_affine(int width, const gp_run *restrict run, int lane, const float *restrict draws,
-                         float *restrict a) {
-  for (int i = 0; i < width; ++i) a[i] = run->mu[lane + i] + run->sigma[lane + i] * draws[i];
-}
-
 /* a = mu + sigma·draw. */
-GP_INLINE void gp_arguments(int width, int columns, const gp_run *run, const float *draws, float *a) {
-  for (int lane = 0; lane < run->lanes; lane += width)
-    for (int column = 0; column < columns; ++column) {
-      int at = column * run->lanes + lane;
-      gp_affine(width, run, lane, draws + at, a + at);
-    }
+GP_INLINE void gp_arguments(int width, const gp_run *run, int64_t columns, const float *draws, float *a) {
+  int count = width < GP_LANES ? width : GP_LANES;
+  for (int lane = 0; lane < run->lanes; lane += count) {
+    vf mu = vf_load(run->mu + lane, count), sigma = vf_load(run->sigma + lane, count);
+    for (int64_t at = lane; at < columns * run->lanes; at += run->lanes)
+      vf_store(a + at, mu + sigma * vf_load(draws + at, count), count);
+  }
 }
 
-/* The parts of softplus, of `count`, a constant: t of a, W of a and t, dW/da of a and t. */
+/* The parts of softplus: t of a, W of a and t, dW/da of a and t. */
 GP_INLINE void gp_softplus_begin(int count, const float *restrict a, float *restrict t) {
   for (int i = 0; i < count; ++i) t[i] = gp_softplus_exp(a[i]);
 }
@@ -114,6 +143,19 @@ GP_INLINE void gp_softplus_end(int count, float *restrict a, float *restrict t, 
   }
 }
 
+/* W in place of a, and dW/da if wanted, or else anything. `count` is a multiple of 8, and of 32 in all but short calls. */
+GP_INLINE void gp_softplus_all(bool slopes, int64_t count, float *a, float *slope) {
+  enum { MANY = 8 * GP_LANES };
+  int64_t at = 0;
+  for (; at + MANY <= count; at += MANY) gp_softplus_begin(MANY, a + at, slope + at);
+  for (; at + 32 <= count; at += 32) gp_softplus_begin(32, a + at, slope + at);
+  for (; at < count; at += 8) gp_softplus_begin(8, a + at, slope + at);
+  at = 0;
+  for (; at + MANY <= count; at += MANY) gp_softplus_end(MANY, a + at, slope + at, slopes);
+  for (; at + 32 <= count; at += 32) gp_softplus_end(32, a + at, slope + at, slopes);
+  for (; at < count; at += 8) gp_softplus_end(8, a + at, slope + at, slopes);
+}
+
 /* As softplus for the links without a formula to speak of. */
 static void gp_link_all(gp_pool_link link, int64_t count, float *restrict a, float *restrict slope) {
   bool absolute = link == GP_LINK_ABSOLUTE;
@@ -123,27 +165,20 @@ static void gp_link_all(gp_pool_link link, int64_t count, float *restrict a, flo
   }
 }
 
-/* All steps from words to draws. */
-GP_INLINE void gp_draws_of_words(int width, int columns, int lanes, int64_t groups, float *draws) {
-  for (int64_t i = 0; i < groups; ++i) gp_radii(width, columns, lanes, draws + i * 4 * lanes);
-  for (int64_t i = 0; i < groups; ++i) gp_normals(width, columns, lanes, draws + i * 4 * lanes);
-}
-
-/* All steps from draws to W, and to dW/da if wanted. */
-GP_INLINE void gp_weights_of_draws(int width, int columns, gp_pool_link link, const gp_run *run, int64_t groups,
-                                   const float *draws, bool slopes, float *weight, float *slope) {
-  int64_t size = columns * run->lanes, all = groups * size;
-  int step = columns * width;
-  for (int64_t at = 0; at < all; at += size) gp_arguments(width, columns, run, draws + at, weight + at);
-  if (link != GP_LINK_SOFTPLUS) {
-    gp_link_all(link, all, weight, slope);
-    return;
-  }
-  for (int64_t at = 0; at < all; at += step) gp_softplus_begin(step, weight + at, slope + at);
-  if (slopes)
-    for (int64_t at = 0; at < all; at += step) gp_softplus_end(step, weight + at, slope + at, true);
+/* W of draws, and dW/da if wanted, or else anything. */
+static void gp_weights_of_draws(gp_pool_link link, const gp_run *run, int64_t columns, const float *draws, bool slopes,
+                                float *weight, float *slope) {
+  int64_t count = columns * run->lanes;
+  if (run->lanes % GP_STAGED_LANES == 0)
+    gp_arguments(GP_STAGED_LANES, run, columns, draws, weight);
   else
-    for (int64_t at = 0; at < all; at += step) gp_softplus_end(step, weight + at, slope + at, false);
+    gp_arguments(8, run, columns, draws, weight);
+  if (link != GP_LINK_SOFTPLUS)
+    gp_link_all(link, count, weight, slope);
+  else if (slopes)
+    gp_softplus_all(true, count, weight, slope);
+  else
+    gp_softplus_all(false, count, weight, slope);
 }
 
 /* Weights of columns [begin, end) of a row, begin a multiple of four: uniform draws are weights themselves. Slopes and draws
@@ -157,15 +192,8 @@ static void gp_columns_draw(const gp_pool_plan *plan, const gp_run *run, int64_t
     return;
   }
   gp_draw_words(plan, run, row, begin / 4, groups, columns->draw);
-  gp_pool_link link = plan->kind->link;
-  if (run->lanes % GP_STAGED_LANES == 0) {
-    gp_draws_of_words(GP_STAGED_LANES, 4, run->lanes, groups, columns->draw);
-    gp_weights_of_draws(GP_STAGED_LANES, 4, link, run, groups, columns->draw, derivatives, columns->weight,
-                        columns->slope);
-  } else {
-    gp_draws_of_words(8, 4, 8, groups, columns->draw);
-    gp_weights_of_draws(8, 4, link, run, groups, columns->draw, derivatives, columns->weight, columns->slope);
-  }
+  gp_normals(run->lanes, groups * 4, columns->draw);
+  gp_weights_of_draws(plan->kind->link, run, groups * 4, columns->draw, derivatives, columns->weight, columns->slope);
 }
 
 /* A weight for each plane: from one draw, or none. */
@@ -178,7 +206,7 @@ static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
     if (plan->kind->draws == GP_DRAWS_UNIFORM)
       gp_uniforms(run->lanes, words);
     else
-      gp_draws_of_words(8, 1, run->lanes, 1, words);
+      gp_normals(run->lanes, 2, words);
   } else if (link == GP_LINK_ABSOLUTE) {
     /* At inference the half-Gaussian's W is sigma·E|e| = sigma·sqrt(2/π). */
     for (int i = 0; i < run->lanes; ++i) words[i] = 0x1.988454p-1f;
@@ -188,7 +216,7 @@ static void gp_run_weights(const gp_pool_plan *plan, gp_run *run) {
   if (plan->kind->draws == GP_DRAWS_UNIFORM)
     memcpy(run->weight, words, (size_t)run->lanes * sizeof(float));
   else
-    gp_weights_of_draws(8, 1, link, run, 1, words, true, run->weight, run->slope);
+    gp_weights_of_draws(link, run, 1, words, true, run->weight, run->slope);
 }
 
 /* Fills `run` for a tile. The arguments are those of the call; a map is not read here. */

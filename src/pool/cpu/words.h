@@ -72,10 +72,10 @@ GP_INLINE gp_philox_planes gp_philox_planes_at(const gp_philox_keys *keys, vu c0
                             gp_philox_begin(keys, vu_upper(c0), vu_upper(c1), offset)};
 }
 
-/* Words of `groups`, a constant, groups of columns one after the other. */
+/* Words of 1 to 4 neighbouring groups of columns, a constant number: the rounds of one would leave most of the processor idle. */
 GP_INLINE void gp_philox_words(int groups, const gp_philox_keys *keys, const gp_philox_planes *planes, uint32_t group,
                                vu words[]) {
-  gp_philox_half lower[2], upper[2];
+  gp_philox_half lower[4], upper[4];
   for (int i = 0; i < groups; ++i) {
     vu64 product = gp_philox_product1((vu64)(group + (uint32_t)i - (vu){0}));
     lower[i] = gp_philox_third(keys, &planes->lower, product);
