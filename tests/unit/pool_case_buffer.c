@@ -9,6 +9,23 @@
 
 #include <cmocka.h>
 
+/* Memory that AddressSanitizer and Valgrind take for not allocated, or Valgrind for not written. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define HIDE(memory, bytes)     ASAN_POISON_MEMORY_REGION(memory, bytes)
+#define SHOW(memory, bytes)     ASAN_UNPOISON_MEMORY_REGION(memory, bytes)
+#define UNDEFINE(memory, bytes) ((void)0)
+#elif __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#define HIDE(memory, bytes)     (void)VALGRIND_MAKE_MEM_NOACCESS(memory, bytes)
+#define SHOW(memory, bytes)     (void)VALGRIND_MAKE_MEM_DEFINED(memory, bytes)
+#define UNDEFINE(memory, bytes) (void)VALGRIND_MAKE_MEM_UNDEFINED(memory, bytes)
+#else
+#define HIDE(memory, bytes)     ((void)0)
+#define SHOW(memory, bytes)     ((void)0)
+#define UNDEFINE(memory, bytes) ((void)0)
+#endif
+
 enum { GUARD = 128, GUARD_BYTE = 0xA5 };
 
 uint64_t random_word(test_random *random) {
@@ -29,28 +46,57 @@ double random_normal(test_random *random) {
   return radius * cos(6.283185307179586 * random_unit(random));
 }
 
+static unsigned char *end_of(const test_buffer *buffer) { return buffer->memory + buffer->bytes + 2 * GUARD; }
+
+/* Whoever reads a guard is found out, too. */
+static void hide_guards(const test_buffer *buffer) {
+  unsigned char *data = buffer->data, *after = data + buffer->bytes;
+  HIDE(buffer->memory, (size_t)(data - buffer->memory));
+  HIDE(after, (size_t)(end_of(buffer) - after));
+}
+
+static void show_guards(const test_buffer *buffer) {
+  unsigned char *data = buffer->data, *after = data + buffer->bytes;
+  SHOW(buffer->memory, (size_t)(data - buffer->memory));
+  SHOW(after, (size_t)(end_of(buffer) - after));
+}
+
 void test_buffer_make(test_buffer *buffer, gp_dtype dtype, size_t elements, test_random *random) {
   size_t size = gp_dtype_size(dtype), bytes = elements * size;
   *buffer = (test_buffer){.elements = elements, .bytes = bytes, .dtype = dtype};
   assert_int_equal(gp_alloc((void **)&buffer->memory, bytes + 2 * GUARD, 1), GP_OK);
   memset(buffer->memory, GUARD_BYTE, bytes + 2 * GUARD);
   buffer->data = buffer->memory + GUARD - size * (size_t)random_below(random, 16);
+  hide_guards(buffer);
 }
 
-void test_buffer_align(test_buffer *buffer) { buffer->data = buffer->memory + GUARD; }
+void test_buffer_align(test_buffer *buffer) {
+  show_guards(buffer);
+  buffer->data = buffer->memory + GUARD;
+  hide_guards(buffer);
+}
 
 void test_buffer_poison(test_buffer *buffer) { memset(buffer->data, 0xFF, buffer->bytes); }
 
+void test_buffer_undefine(test_buffer *buffer) {
+  test_buffer_poison(buffer);
+  UNDEFINE(buffer->data, buffer->bytes);
+}
+
 void test_buffer_free(test_buffer *buffer) {
+  if (buffer->memory != NULL) show_guards(buffer);
   gp_free(buffer->memory);
   *buffer = (test_buffer){0};
 }
 
 bool test_buffer_guards_hold(const test_buffer *buffer) {
-  const unsigned char *data = buffer->data, *end = buffer->memory + buffer->bytes + 2 * GUARD;
+  const unsigned char *data = buffer->data, *end = end_of(buffer);
+  bool hold = true;
+  show_guards(buffer);
   for (const unsigned char *byte = buffer->memory; byte < end; ++byte)
-    if ((byte < data || byte >= data + buffer->bytes) && *byte != GUARD_BYTE) return false;
-  return true;
+    if ((byte < data || byte >= data + buffer->bytes) && *byte != GUARD_BYTE) hold = false;
+  hide_guards(buffer);
+  return hold;
 }
 
 double test_buffer_get(const test_buffer *buffer, int64_t i) { return gp_load(buffer->data, buffer->dtype, i); }

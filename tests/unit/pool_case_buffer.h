@@ -15,7 +15,7 @@ bool random_one_in(test_random *random, int64_t n);
 double random_unit(test_random *random); /* [0, 1) */
 double random_normal(test_random *random);
 
-/* An array between guard bytes, at a random multiple of its element size. */
+/* An array between guard bytes, which AddressSanitizer and Valgrind take for no memory at all, at a random multiple of its element size. */
 typedef struct test_buffer {
   unsigned char *memory;
   void *data;
@@ -24,8 +24,9 @@ typedef struct test_buffer {
 } test_buffer;
 
 void test_buffer_make(test_buffer *buffer, gp_dtype dtype, size_t elements, test_random *random);
-void test_buffer_align(test_buffer *buffer);  /* to 64 bytes, before use */
-void test_buffer_poison(test_buffer *buffer); /* every byte 0xFF: NaN in each dtype */
+void test_buffer_align(test_buffer *buffer);    /* to 64 bytes, before use */
+void test_buffer_poison(test_buffer *buffer);   /* every byte 0xFF: NaN in each dtype */
+void test_buffer_undefine(test_buffer *buffer); /* poisoned, and to Valgrind not written yet */
 void test_buffer_free(test_buffer *buffer);
 bool test_buffer_guards_hold(const test_buffer *buffer);
 double test_buffer_get(const test_buffer *buffer, int64_t i);

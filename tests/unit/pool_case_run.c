@@ -52,7 +52,7 @@ static void make_workspace(const pool_case *pool, test_buffer *workspace, size_t
   test_random random = {pool->seed};
   test_buffer_make(workspace, GP_FLOAT16, bytes / 2, &random);
   test_buffer_align(workspace);
-  test_buffer_poison(workspace);
+  test_buffer_undefine(workspace);
 }
 
 static void release_workspace(const pool_case *pool, test_buffer *workspace) {
