@@ -37,6 +37,7 @@ plot for [panel = 0:2] data index blocks using 1:(column(4 + panel)) with linesp
        pointsize 0.8 linecolor rgb colours[1 + panel] title passes[panel + 1].', a draw for each channel', \
      for [panel = 0:1] data index blocks using 1:(column(7 + panel)) with linespoints linewidth 2.2 pointtype 5 \
        pointsize 0.8 dashtype 2 linecolor rgb colours[1 + panel] title passes[panel + 1].', a draw for each output', \
-     data index blocks using 1:3 with lines linewidth 1.6 dashtype 3 linecolor rgb colours[4] title 'copying'
+     data index blocks using 1:3 with lines linewidth 1.6 dashtype 3 linecolor rgb colours[4] title 'copying', \
+     data index blocks using 1:10 with lines linewidth 1.6 dashtype 4 linecolor rgb '#9a9a9a' title 'hashing: what the processors allow'
 unset multiplot
 unset output

@@ -55,9 +55,9 @@ def test_pool_scaling(tmp_path):
     out = tmp_path / "scaling"
     if shutil.which("gnuplot") is None:
         pytest.skip("no gnuplot")
-    run("pool_scaling", "--least-mb", 0.05, "--most-mb", 0.2, "--rounds", 1, "--repeat", 1, "--out", out)
+    run("pool_scaling", "--least-mb", 0.05, "--most-mb", 0.2, "--rounds", 1, "--tries", 1, "--repeat", 1, "--out", out)
     rows = [line.split() for line in (tmp_path / "scaling.dat").read_text().splitlines()
             if line and not line.startswith("#")]
-    assert [row[1] for row in rows] == ["1"] * 3 + ["2"] * 6 and {len(row) for row in rows} == {9}
+    assert [row[1] for row in rows] == ["1"] * 3 + ["2"] * 6 and {len(row) for row in rows} == {10}
     assert all(float(word) > 0 for row in rows[:6] for word in row)
     assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
