@@ -2,14 +2,16 @@
 """The whole PyTorch layer, with the small layers that make its parameters, beside the naive one and PyTorch's poolings, at a network's
 places in one run: milliseconds, peak memory and ratios.
 
-    bench/torch_layer.py [--network resnet50] [--batch 16] [--threads 2] [--repeat 5] [--place NAME]... [--no-memory] [--json]
+    bench/torch_layer.py [--network resnet50] [--batch 16] [--threads 2] [--repeat 5] [--place NAME]... [--no-memory]
+                         [--json | --rows FILE...]
 
 Measured alternately on the same input, float32, in NCHW and channels_last: gausspool's GaussianPooling2d, the same formula in PyTorch
 (the naive layer: average poolings of x and of x², autograd), AvgPool2d and MaxPool2d. "step" is forward and backward in training, every
 gradient included; "inference" is eval mode without autograd. Peak memory is that of a step beyond what the process held before,
 which has the input and the output's gradient, each layer and layout in a process of its own.
 
-With --json a line each: place layer stochasticity layout threads batch forward_ms backward_ms inference_ms, or … peak_mib held_mib.
+With --json a line each: place layer stochasticity layout threads batch forward_ms backward_ms inference_ms, or … peak_mib held_mib;
+--rows shows the tables of such lines, from one run or several.
 Needs build/python: make python.
 """
 import argparse
@@ -101,7 +103,7 @@ def make_tensors(place, batch, layout):
 def measure_times(place, options):
     """Rows as --json prints them."""
     rows = []
-    for layout in LAYOUTS:
+    for layout in options.layout or LAYOUTS:
         tensors = make_tensors(place, options.batch, layout)
         layers = [Measured(place, *layer, tensors) for layer in LAYERS]
         ours, naive = (next(layer for layer in layers if layer.name == name) for name in ("gausspool", "naive"))
@@ -155,7 +157,7 @@ def measure_memory(options):
         return []
     rows = []
     for name, stochasticity in LAYERS:
-        for layout in LAYOUTS:
+        for layout in options.layout or LAYOUTS:
             command = [sys.executable, __file__, "--memory-of", name, stochasticity, layout, "--network", options.network, "--batch",
                        str(options.batch), "--threads", str(options.threads), *(f"--place={place}" for place in options.place)]
             # What is freed goes back at once, so that one place's memory is not the next one's.
@@ -178,13 +180,13 @@ def sum_rows(rows, fields):
 
 
 def print_table(times, memory):
-    print(f"{'sums over the places':<20}{'draw':<6}{'layout':<8}" + "".join(f"{name + ' ms':>14}" for name in [*PASSES, "step"]) +
+    print(f"{'sums over the places':<22}{'draw':<6}{'layout':<8}" + "".join(f"{name + ' ms':>14}" for name in [*PASSES, "step"]) +
           (f"{'peak MiB':>12}{'with x, gy':>12}" if memory else ""))
     for key, row in times.items():
         name, stochasticity, layout = key
         values = [*row.values(), row["forward_ms"] + row["backward_ms"]]
         used = [memory[key]["peak_mib"], memory[key]["peak_mib"] + memory[key]["held_mib"]] if memory else []
-        print(f"{TITLES[name]:<20}{stochasticity:<6}{layout:<8}" + "".join(f"{value:>14.2f}" for value in values) +
+        print(f"{TITLES[name]:<22}{stochasticity:<6}{layout:<8}" + "".join(f"{value:>14.2f}" for value in values) +
               "".join(f"{value:>12.0f}" for value in used))
 
 
@@ -192,7 +194,7 @@ def print_ratios(times, memory):
     step = lambda key: times[key]["forward_ms"] + times[key]["backward_ms"]
     print(f"\n{'gausspool':<26}" + "".join(f"{text:>18}" for text in (
         "naive/ours step", "naive/ours infer.", "ours/average step", "ours/max step", "ours/naive memory")))
-    for layout in LAYOUTS:
+    for layout in dict.fromkeys(layout for _, _, layout in times):
         for draws in ("CN", "HWCN"):
             ours, naive = ("gausspool", draws, layout), ("naive", draws, layout)
             values = [step(naive) / step(ours), times[naive]["inference_ms"] / times[ours]["inference_ms"],
@@ -207,13 +209,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet50", help="a file of bench/networks, or a file's path")
     parser.add_argument("--place", action="append", default=[], help="only this one, by name; may be given again")
+    parser.add_argument("--layout", action="append", choices=LAYOUTS, help="only this one")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rows", nargs="+", metavar="FILE", help="measure nothing; the tables of what --json has printed")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.rows:
+        return print_all([json.loads(line) for file in options.rows for line in Path(file).read_text().splitlines()])
     torch.set_num_threads(options.threads)
     places = [place for place in read_places(options.network) if not options.place or place[0] in options.place]
     if not places:
@@ -223,16 +229,18 @@ def main():
     rows = [row for place in places for row in measure_times(place, options)]
     memory_rows = [] if options.no_memory else measure_memory(options)
     if options.json:
-        print("\n".join(map(json.dumps, rows + memory_rows)))
-        return None
+        return print("\n".join(map(json.dumps, rows + memory_rows)))
     import gausspool
     print(f"{options.network}, batch {options.batch}, float32, {options.threads} threads, PyTorch {torch.__version__}, gausspool on "
           f"{gausspool.cpu_isa()}; medians of {options.repeat}\n")
-    times = sum_rows(rows, [f"{name}_ms" for name in PASSES])
-    memory = sum_rows(memory_rows, ["peak_mib", "held_mib"])
+    return print_all(rows + memory_rows)
+
+
+def print_all(rows):
+    times = sum_rows([row for row in rows if "forward_ms" in row], [f"{name}_ms" for name in PASSES])
+    memory = sum_rows([row for row in rows if "peak_mib" in row], ["peak_mib", "held_mib"])
     print_table(times, memory)
     print_ratios(times, memory)
-    return None
 
 
 if __name__ == "__main__":

@@ -155,3 +155,25 @@ def test_all_that_is_public_has_an_example():
 
 def test_versions_agree():
     assert gausspool.__version__ == re.search(r"VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text().split("project(")[1])[1]
+
+
+# ---- The page ----------------------------------------------------------------------------
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_page_runs(tmp_path, monkeypatch):
+    """docs/pytorch.md from top to bottom; without weights, which would be downloaded."""
+    pytest.importorskip("torchvision")
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "pytorch.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 5
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(compile(block.replace('weights="IMAGENET1K_V2"', ""), "docs/pytorch.md", "exec"), names)
+    assert tuple(names["y"].shape) == (8, 64, 28, 28)
+    assert {"resnet50_gauss.pt", "resnet50_gauss.onnx"} <= files(tmp_path)
+
+
+def test_the_page_shows_the_example():
+    page, example = ((ROOT / name).read_text() for name in ("docs/pytorch.md", "examples/resnet50.py"))
+    function = re.search(r"^def pool_where_it_strides.*?^    return net\n", page, re.DOTALL | re.MULTILINE)[0]
+    assert function in example
