@@ -12,7 +12,8 @@ if (ROOT / "build" / "release" / "src" / "libgausspool.so").is_file():
 sys.path.append(str(ROOT / "tests" / "parity"))
 
 try:
-    import torch  # noqa: F401
+    import torch
+    torch.set_num_threads(1)  # threads would only wait for each other over such small tensors, long on a loaded machine
     MISSING = None
 except ImportError as error:
     MISSING = f"no PyTorch: {error}"

@@ -1,4 +1,5 @@
 """The layers against the published ones in plain PyTorch: state dict, outputs and gradients of the input and every parameter."""
+import copy
 import random
 
 import pytest
@@ -45,7 +46,7 @@ class Case:
         choose = random.Random(number)
         torch.manual_seed(number)
         self.training = choose.random() < 0.7
-        batch = choose.randint(2, 4) if self.training else choose.randint(1, 3)
+        batch = choose.randint(3, 5) if self.training else choose.randint(1, 3)
         channels, hidden = choose.randint(2, 9), choose.choice([None, 3])
         kernel = (choose.randint(1, 4), choose.randint(1, 4))
         self.options = {"kernel_size": kernel, "stride": choose.choice([None, 1, (2, 3)]),
@@ -69,6 +70,14 @@ class Case:
         self.x = plain.arrange(values, choose.choice(plain.ARRANGEMENTS[:-1])).detach().requires_grad_()
         self.name = f"case {number}: {self.layer} {tuple(self.x.shape)} {self.x.stride()} training {self.training}"
 
+    def run_plain(self, module, pooling, seed, grad_y):
+        """What check_case() compares, from a plain layer in grad_y's type."""
+        x = self.x.detach().to(grad_y.dtype).requires_grad_()
+        draws = plain.draws_of(x, pooling, seed)
+        module.draws = None if draws is None else draws.to(x.dtype)
+        y = module(x, pooling)
+        return {"y": y, **self.gradients(module, y, x, grad_y)}
+
     def gradients(self, module, y, x, grad_y):
         names, leaves = zip(*[("x", x), *module.named_parameters()])
         return dict(zip(names, torch.autograd.grad(y, leaves, grad_y, allow_unused=True)))
@@ -85,20 +94,20 @@ def check_case(case, tolerance):
     torch.manual_seed(1)
     seed, pooling = plain.next_seed(), case.layer._describe()
     y = case.layer(case.x)
-    x = case.x.detach().double().requires_grad_()
-    case.plain.draws = plain.draws_of(x, pooling, seed)
-    expected_y = case.plain(x, pooling)
-    grad_y = torch.randn_like(expected_y).to(y.dtype)
+    grad_y = torch.randn(y.shape, dtype=torch.float64).to(y.dtype)
     found = {"y": y, **case.gradients(case.layer, y, case.x, grad_y)}
-    expected = {"y": expected_y, **case.gradients(case.plain, expected_y, x, grad_y.double())}
+    narrow = case.run_plain(copy.deepcopy(case.plain).to(y.dtype), pooling, seed, grad_y)
+    expected = case.run_plain(case.plain, pooling, seed, grad_y.double())
     assert found.keys() == expected.keys()
-    scale = max(float(grad.abs().max()) for grad in expected.values() if grad is not None)  # batch norm cancels in some
+    scale = max(float(grad.detach().abs().max()) for grad in expected.values() if grad is not None)
     for name, wanted in expected.items():
         if wanted is None:  # ToSigma without draws
             assert found[name] is None, f"{case.name}: {name}"
             continue
-        error = (found[name].double() - wanted).abs().max()
-        assert error <= tolerance * scale, f"{case.name}: {name} off by {float(error):.3g}, values up to {scale:.3g}"
+        error, usual = (float((value.double() - wanted).abs().max()) for value in (found[name], narrow[name]))
+        # Batch norm over few samples magnifies rounding in the head, which is PyTorch's own: as much as in the plain layer is right.
+        allowed = tolerance * scale + (5 * usual if name.startswith("To") and y.dtype == torch.float32 else 0)
+        assert error <= allowed, f"{case.name}: {name} off by {error:.3g}, allowed {allowed:.3g}"
     for name, buffer in case.plain.named_buffers():
         torch.testing.assert_close(dict(case.layer.named_buffers())[name].double(), buffer.double(), rtol=1e-5, atol=1e-6)
 

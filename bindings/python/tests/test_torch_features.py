@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from gausspool.torch import GaussianPooling2d, MaxEntPooling2d, functional
 
 VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-needs_compile = pytest.mark.skipif(VERSION < (2, 4), reason=f"torch.compile needs PyTorch 2.4 or newer, found {torch.__version__}")
+needs_compile = pytest.mark.skipif(VERSION < (2, 3), reason=f"compiling is tested from PyTorch 2.3 on, found {torch.__version__}")
+needs_opcheck = pytest.mark.skipif(not hasattr(torch.library, "opcheck"),
+                                   reason=f"torch.library.opcheck came with PyTorch 2.4, found {torch.__version__}")
 
 
 def make_net(**options):
@@ -243,7 +245,7 @@ def test_compiled_draws():
     assert torch.equal(*results)
 
 
-@needs_compile
+@needs_opcheck
 def test_registration_by_opcheck():
     x = torch.randn(2, 3, 6, 5, dtype=torch.float64, requires_grad=True)
     mu, sigma = (torch.randn(2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
@@ -253,6 +255,25 @@ def test_registration_by_opcheck():
         torch.library.opcheck(torch.ops.gausspool.pool.default, (inner, mu, sigma, None, seed, None, None, *pooling))
         torch.library.opcheck(torch.ops.gausspool.guide.default, (inner, seed, *pooling),
                               test_utils=["test_schema", "test_autograd_registration", "test_faketensor"])
+
+
+@needs_compile
+def test_compiled_and_exported_for_any_size():
+    """Also in the other memory order than the first call's: shapes and strides of what is compiled follow the input."""
+    torch._dynamo.reset()
+    layer = GaussianPooling2d(4, 3, 2, 1).eval()
+    compiled = torch.compile(layer, fullgraph=True, dynamic=True, backend="aot_eager")
+    sizes = {0: torch.export.Dim("n", min=1, max=64), 2: torch.export.Dim("h", min=6, max=99), 3: torch.export.Dim("w", min=6, max=99)}
+    exported = torch.export.export(layer, (torch.randn(3, 4, 9, 8),), dynamic_shapes=(sizes,)).module()
+    for shape in ((3, 4, 9, 8), (5, 4, 7, 12)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(exported(x), layer(x))
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            leaf = x.contiguous(memory_format=memory_format).requires_grad_()
+            y = compiled(leaf)
+            assert y.is_contiguous(memory_format=memory_format)
+            torch.testing.assert_close(y, layer(x))
+            assert torch.autograd.grad(y.sum(), leaf)[0].is_contiguous(memory_format=memory_format)
 
 
 # ---- Parallel training ----------------------------------------------------------------------
