@@ -1,6 +1,7 @@
-/* Exponential, softplus and its derivative, and powers in float, for loops that the compiler vectorises. As base/normal.h: only operations that
- * every instruction set rounds alike, and minimax polynomials. Accuracy (tests/unit/test_pool_elementary.c): within 4
- * units in the last place where the result is a normal number. NaN stays NaN. */
+/* Exponential, softplus and its derivative, and powers in float, for loops that the compiler vectorises. As
+ * base/normal.h: only operations that every instruction set rounds alike, and minimax polynomials. Accuracy
+ * (tests/unit/test_pool_elementary.c): within 4 units in the last place where the result is a normal number. NaN stays
+ * NaN. */
 #ifndef GP_POOL_CPU_ELEMENTARY_H
 #define GP_POOL_CPU_ELEMENTARY_H
 

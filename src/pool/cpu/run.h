@@ -42,7 +42,7 @@ typedef struct gp_columns {
 
 GP_INLINE void gp_draw_groups(int count, const gp_run *run, const gp_philox_planes *planes, uint32_t group,
                               float *words) {
-  vu block[16];
+  vu block[8];
   gp_philox_words(count, &run->keys, planes, group, block);
   /* A block of 8 fills half a vector, where that is so long. */
   int lanes = GP_LANES > 8 && run->lanes == 8 ? 8 : GP_LANES;
@@ -58,11 +58,9 @@ static void gp_draw_words(const gp_pool_plan *plan, const gp_run *run, int64_t r
     memcpy(&c1, run->high + first, sizeof c1);
     gp_philox_planes planes = gp_philox_planes_at(&run->keys, c0, c1 ^ (uint32_t)row, plan->desc.call_offset);
     int64_t i = 0;
-    for (; i + 4 <= groups; i += 4)
-      gp_draw_groups(4, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
     for (; i + 2 <= groups; i += 2)
       gp_draw_groups(2, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
-    for (; i < groups; ++i) gp_draw_groups(1, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
+    if (i < groups) gp_draw_groups(1, run, &planes, (uint32_t)(group + i), words + i * 4 * run->lanes + first);
   }
 }
 
@@ -71,10 +69,13 @@ GP_INLINE void gp_copy(int width, float *to, const float *from) {
   for (int i = 0; i < width; i += count) vf_store(to + i, vf_load(from + i, count), count);
 }
 
+/* Pairs that are four vectors of 16 lanes. More at a time gain little, and take up the instruction cache. */
+enum { GP_PAIRS = GP_LANES / 4 };
+
 /* Words of `pairs` of columns to half radii of the first, in place. By way of a local array, which nothing overlaps:
  * otherwise one column would be stored before the next one is loaded. */
 GP_INLINE void gp_radii(int width, int pairs, int lanes, float *words) {
-  float radius[4 * GP_STAGED_LANES];
+  float radius[GP_PAIRS * GP_STAGED_LANES];
   for (int i = 0; i < pairs; ++i) gp_copy(width, radius + i * width, words + 2 * i * lanes);
   for (int i = 0; i < pairs * width; ++i) radius[i] = gp_half_radius(gp_bits_of_float(radius[i]));
   for (int i = 0; i < pairs; ++i) gp_copy(width, words + 2 * i * lanes, radius + i * width);
@@ -82,7 +83,7 @@ GP_INLINE void gp_radii(int width, int pairs, int lanes, float *words) {
 
 /* These, and words of the second columns, to normals, in place. */
 GP_INLINE void gp_turns(int width, int pairs, int lanes, float *words) {
-  float first[4 * GP_STAGED_LANES], second[4 * GP_STAGED_LANES];
+  float first[GP_PAIRS * GP_STAGED_LANES], second[GP_PAIRS * GP_STAGED_LANES];
   for (int i = 0; i < pairs; ++i) {
     gp_copy(width, first + i * width, words + 2 * i * lanes);
     gp_copy(width, second + i * width, words + (2 * i + 1) * lanes);
@@ -96,15 +97,13 @@ GP_INLINE void gp_turns(int width, int pairs, int lanes, float *words) {
 
 GP_INLINE void gp_normals_by(int width, int lanes, int64_t columns, float *draws) {
   int64_t column = 0;
-  for (; column + 8 <= columns; column += 8)
-    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 4, lanes, draws + column * lanes + lane);
-  for (; column + 4 <= columns; column += 4)
-    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 2, lanes, draws + column * lanes + lane);
+  for (; column + 2 * GP_PAIRS <= columns; column += 2 * GP_PAIRS)
+    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, GP_PAIRS, lanes, draws + column * lanes + lane);
   for (; column < columns; column += 2)
     for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 1, lanes, draws + column * lanes + lane);
   column = 0;
-  for (; column + 4 <= columns; column += 4)
-    for (int lane = 0; lane < lanes; lane += width) gp_turns(width, 2, lanes, draws + column * lanes + lane);
+  for (; column + 2 * GP_PAIRS <= columns; column += 2 * GP_PAIRS)
+    for (int lane = 0; lane < lanes; lane += width) gp_turns(width, GP_PAIRS, lanes, draws + column * lanes + lane);
   for (; column < columns; column += 2)
     for (int lane = 0; lane < lanes; lane += width) gp_turns(width, 1, lanes, draws + column * lanes + lane);
 }

@@ -33,32 +33,32 @@ GP_INLINE gp_philox_half gp_philox_round(gp_philox_half in, const vu64 key[2]) {
   return (gp_philox_half){(product1 >> 32) ^ (in.c1 ^ key[0]), product1, (product0 >> 32) ^ (in.c3 ^ key[1]), product0};
 }
 
-/* The first rounds mix planes and rows with columns but slowly. Here is what of them does not depend on the column: */
+/* A counter is (plane, row and plane, group of columns, offset), and the first rounds mix its words but slowly. What of
+ * them does not depend on the group is made once for a row: */
 typedef struct gp_philox_start {
-  vu64 first;     /* c0 of round 2, but for the column's high product */
-  vu64 second;    /* c0 of round 3, but for the column's low product */
-  vu64 second_c2; /* c2 of round 3, but for its product */
-  vu64 third_c0;  /* c0 of round 4, but for its product */
+  vu64 c0_round2; /* to be mixed with the group's high product */
+  vu64 c0_round3; /* with its low product */
+  vu64 c2_round3; /* with the high product of c0 in round 2 */
+  vu64 c0_round4; /* with the high product of c2 in round 3 */
 } gp_philox_start;
 
-/* For counters (c0, c1, ?, offset). */
 GP_INLINE gp_philox_start gp_philox_begin(const gp_philox_keys *keys, vu64 c0, vu64 c1, uint32_t offset) {
   vu64 product0 = gp_philox_product0(c0);
   vu64 product1 = gp_philox_product1((product0 >> 32) ^ (offset ^ keys->word[0][1]));
   return (gp_philox_start){
-      .first = c1 ^ keys->word[0][0],
-      .second = (product1 >> 32) ^ keys->word[1][0],
-      .second_c2 = product0 ^ keys->word[1][1],
-      .third_c0 = product1 ^ keys->word[2][0],
+      .c0_round2 = c1 ^ keys->word[0][0],
+      .c0_round3 = (product1 >> 32) ^ keys->word[1][0],
+      .c2_round3 = product0 ^ keys->word[1][1],
+      .c0_round4 = product1 ^ keys->word[2][0],
   };
 }
 
-/* The state after three rounds; `product` is gp_philox_product1() of the column. */
+/* The state after three rounds; `product` is gp_philox_product1() of the group. */
 GP_INLINE gp_philox_half gp_philox_third(const gp_philox_keys *keys, const gp_philox_start *start, vu64 product) {
-  vu64 second = gp_philox_product0(start->first ^ (product >> 32));
-  vu64 product0 = gp_philox_product0(start->second ^ product);
-  vu64 product1 = gp_philox_product1(start->second_c2 ^ (second >> 32));
-  return (gp_philox_half){(product1 >> 32) ^ start->third_c0, product1, (product0 >> 32) ^ (second ^ keys->word[2][1]),
+  vu64 second = gp_philox_product0(start->c0_round2 ^ (product >> 32));
+  vu64 product0 = gp_philox_product0(start->c0_round3 ^ product);
+  vu64 product1 = gp_philox_product1(start->c2_round3 ^ (second >> 32));
+  return (gp_philox_half){(product1 >> 32) ^ start->c0_round4, product1, (product0 >> 32) ^ (second ^ keys->word[2][1]),
                           product0};
 }
 
@@ -72,18 +72,22 @@ GP_INLINE gp_philox_planes gp_philox_planes_at(const gp_philox_keys *keys, vu c0
                             gp_philox_begin(keys, vu_upper(c0), vu_upper(c1), offset)};
 }
 
-/* Words of 1 to 4 neighbouring groups of columns, a constant number: the rounds of one would leave most of the processor idle. */
+/* Words of `groups` neighbouring groups of columns, a constant 1 or 2: the rounds of one alone leave much of the processor
+ * idle, and those of more take up too much of the instruction cache. */
 GP_INLINE void gp_philox_words(int groups, const gp_philox_keys *keys, const gp_philox_planes *planes, uint32_t group,
                                vu words[]) {
-  gp_philox_half lower[4], upper[4];
+  gp_philox_half lower[2], upper[2];
   for (int i = 0; i < groups; ++i) {
     vu64 product = gp_philox_product1((vu64)(group + (uint32_t)i - (vu){0}));
     lower[i] = gp_philox_third(keys, &planes->lower, product);
     upper[i] = gp_philox_third(keys, &planes->upper, product);
   }
-  _Pragma("GCC unroll 8") for (int round = 3; round < 10; ++round) for (int i = 0; i < groups; ++i) {
-    lower[i] = gp_philox_round(lower[i], keys->word[round]);
-    upper[i] = gp_philox_round(upper[i], keys->word[round]);
+#pragma GCC unroll 7
+  for (int round = 3; round < 10; ++round) {
+    for (int i = 0; i < groups; ++i) {
+      lower[i] = gp_philox_round(lower[i], keys->word[round]);
+      upper[i] = gp_philox_round(upper[i], keys->word[round]);
+    }
   }
   for (int i = 0; i < groups; ++i) {
     words[4 * i] = vu_join(lower[i].c0, upper[i].c0);
