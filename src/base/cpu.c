@@ -31,7 +31,7 @@ static bool has_f16c(void) {
 }
 #endif
 
-gp_isa gp_isa_best(void) {
+static gp_isa find_best(void) {
 #if defined(__x86_64__)
   /* These ask the operating system, too, whether it saves the wider registers. */
   __builtin_cpu_init();
@@ -43,6 +43,14 @@ gp_isa gp_isa_best(void) {
 #else
   return GP_ISA_BASELINE;
 #endif
+}
+
+/* The instruction that asks the processor is a call of the host in a virtual machine: once is enough. */
+gp_isa gp_isa_best(void) {
+  static _Atomic int best = -1;
+  int isa = atomic_load(&best);
+  if (isa < 0) atomic_store(&best, isa = (int)find_best());
+  return (gp_isa)isa;
 }
 
 void gp_isa_set(gp_isa isa) {

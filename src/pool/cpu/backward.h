@@ -237,19 +237,24 @@ GP_INLINE void backward_window(const struct backward_at *at, gp_form form, bool 
 }
 
 GP_INLINE void backward_lanes(const gp_stretch *stretch, gp_form form, bool direct, bool stream, bool usual, int size,
-                              const gp_window *window, int64_t column, int lane, int count) {
+                              const gp_window *window, int64_t line, int64_t column, int lane, int count) {
   struct backward_at at = {.stretch = stretch, .window = window, .lane = lane, .count = count};
   at.stream = stream;
   at.usual = usual;
   at.size = size;
-  at.x = (const gp_element *)stretch->x + column * stretch->x_step + lane;
-  at.grad_y = vf_load_element((const gp_element *)stretch->grad_y + column * stretch->grad_y_step + lane, count);
+  at.x = (const gp_element *)stretch->x + line * stretch->x_line + column * stretch->x_step + lane;
+  const gp_element *grad_y =
+      (const gp_element *)stretch->grad_y + line * stretch->grad_y_line + column * stretch->grad_y_step;
+  at.grad_y = vf_load_element(grad_y + lane, count);
   if (!usual && stretch->grad_average_y != NULL) at.grad_y += vf_load(stretch->grad_average_y + lane, GP_LANES);
-  if (usual || stretch->weight != NULL) at.weight = stretch->weight + column * stretch->weight_step + lane;
+  if (usual || stretch->weight != NULL) {
+    at.weight = stretch->weight + line * stretch->weight_line + column * stretch->weight_step + lane;
+  }
   if (usual || stretch->grad_weight != NULL)
-    at.grad_weight = stretch->grad_weight + column * stretch->grad_weight_step + lane;
+    at.grad_weight =
+        stretch->grad_weight + line * stretch->grad_weight_line + column * stretch->grad_weight_step + lane;
   if (usual || stretch->grad_x != NULL) {
-    ptrdiff_t offset = column * stretch->grad_x_step + lane;
+    ptrdiff_t offset = line * stretch->grad_x_line + column * stretch->grad_x_step + lane;
     at.grad_x = direct ? (void *)((gp_element *)stretch->grad_x + offset) : (void *)((float *)stretch->grad_x + offset);
     if (direct) at.add = vf_load(stretch->add_x + lane, GP_LANES);
   }
@@ -261,14 +266,15 @@ GP_INLINE void backward_stretch(const gp_stretch *shared, gp_form form, bool dir
                                 int size) {
   const gp_stretch stretch = *shared;
   const gp_window window = gp_stretch_window(&stretch, size);
-  for (int64_t column = 0; column < stretch.count; ++column) {
-    gp_fetch_ahead(&stretch, column);
-    int lane = 0;
-    for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
-      backward_lanes(&stretch, form, direct, stream, usual, size, &window, column, lane, GP_LANES);
-    if (lane < stretch.lanes)
-      backward_lanes(&stretch, form, direct, stream, usual, size, &window, column, lane, stretch.lanes - lane);
-  }
+  for (int64_t line = 0; line < stretch.lines; ++line)
+    for (int64_t column = 0; column < stretch.count; ++column) {
+      gp_fetch_ahead(&stretch, line, column);
+      int lane = 0;
+      for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
+        backward_lanes(&stretch, form, direct, stream, usual, size, &window, line, column, lane, GP_LANES);
+      if (lane < stretch.lanes)
+        backward_lanes(&stretch, form, direct, stream, usual, size, &window, line, column, lane, stretch.lanes - lane);
+    }
 }
 
 #define BACKWARD(name, form, direct, size)                               \

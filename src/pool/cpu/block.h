@@ -148,8 +148,8 @@ static void finish_row(gp_work *work, const float *x, const float *raw, float *g
     vf_store(work->row_sums[GP_SUM_SHIFT] + lane, shift_sum, GP_LANES);
   }
   if (!scaled) return;
-  fold_sum(work, GP_SUM_SCALE);
-  fold_sum(work, GP_SUM_SHIFT);
+  fold_sum(work, GP_SUM_SCALE, 1);
+  fold_sum(work, GP_SUM_SHIFT, 1);
 }
 
 static void finish_grad_x(gp_work *work, const gp_block *block) {
@@ -184,7 +184,10 @@ static void clear_padding_lanes(const gp_planes *planes, gp_rectangle area) {
 
 static void run_block(gp_work *work, gp_block *block, const gp_block *above) {
   stage_block(work, block, above);
-  for (int64_t row = block->first_row; row < block->row_end; ++row) run_row(work, block, row);
+  for (int64_t row = block->first_row, lines; row < block->row_end; row += lines) {
+    lines = lines_at(work, block, row);
+    run_rows(work, block, row, lines);
+  }
   gp_rectangle outputs = {block->row_begin, block->column_begin, block->row_end - block->row_begin,
                           block->column_end - block->column_begin};
   if (!work->call->backward) {

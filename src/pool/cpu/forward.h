@@ -5,9 +5,9 @@
 #include "pool/cpu/window.h"
 
 /* Asks for what the same column of the next rows will read. The hardware's own prefetch does not see that far. */
-GP_INLINE void gp_fetch_ahead(const gp_stretch *stretch, int64_t column) {
+GP_INLINE void gp_fetch_ahead(const gp_stretch *stretch, int64_t line, int64_t column) {
   if (stretch->ahead == NULL) return;
-  const char *first = stretch->ahead + column * stretch->ahead_step;
+  const char *first = stretch->ahead + line * stretch->ahead_line + column * stretch->ahead_step;
   for (int row = 0; row < stretch->ahead_rows; ++row)
     for (int pixel = 0; pixel < stretch->ahead_pixels; ++pixel) {
       const char *piece = first + row * stretch->ahead_row + pixel * stretch->ahead_pixel;
@@ -56,12 +56,10 @@ GP_INLINE vf forward_window(const gp_stretch *stretch, gp_form form, const gp_el
 }
 
 GP_INLINE void forward_lanes(const gp_stretch *stretch, gp_form form, bool stream, const gp_element *x,
-                             const gp_window *window, const float *weight, gp_element *y, int lane, int count) {
+                             const gp_window *window, const float *weight, gp_element *y, float *sum_y, int lane,
+                             int count) {
   vf value = forward_window(stretch, form, x + lane, window, weight + lane, lane, count);
-  if (stretch->sum_y != NULL) {
-    float *sum = stretch->sum_y + lane;
-    vf_store(sum, vf_load(sum, GP_LANES) + value, GP_LANES);
-  }
+  if (sum_y != NULL) vf_store(sum_y + lane, vf_load(sum_y + lane, GP_LANES) + value, GP_LANES);
   if (count == GP_LANES && stream)
     vf_stream_element(y + lane, value);
   else
@@ -73,18 +71,22 @@ GP_INLINE void forward_lanes(const gp_stretch *stretch, gp_form form, bool strea
 GP_INLINE void forward_stretch(const gp_stretch *shared, gp_form form, bool stream, int size) {
   const gp_stretch stretch = *shared;
   const gp_window window = gp_stretch_window(&stretch, size);
-  const gp_element *x = stretch.x;
-  const float *weight = stretch.weight;
-  gp_element *y = stretch.y;
-  for (int64_t column = 0; column < stretch.count; ++column) {
-    gp_fetch_ahead(&stretch, column);
-    int lane = 0;
-    for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
-      forward_lanes(&stretch, form, stream, x, &window, weight, y, lane, GP_LANES);
-    if (lane < stretch.lanes) forward_lanes(&stretch, form, stream, x, &window, weight, y, lane, stretch.lanes - lane);
-    x += stretch.x_step;
-    y += stretch.y_step;
-    weight += stretch.weight_step;
+  for (int64_t line = 0; line < stretch.lines; ++line) {
+    const gp_element *x = (const gp_element *)stretch.x + line * stretch.x_line;
+    const float *weight = stretch.weight + line * stretch.weight_line;
+    gp_element *y = (gp_element *)stretch.y + line * stretch.y_line;
+    float *sum_y = stretch.sum_y == NULL ? NULL : stretch.sum_y + line * stretch.sum_y_line;
+    for (int64_t column = 0; column < stretch.count; ++column) {
+      gp_fetch_ahead(&stretch, line, column);
+      int lane = 0;
+      for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
+        forward_lanes(&stretch, form, stream, x, &window, weight, y, sum_y, lane, GP_LANES);
+      if (lane < stretch.lanes)
+        forward_lanes(&stretch, form, stream, x, &window, weight, y, sum_y, lane, stretch.lanes - lane);
+      x += stretch.x_step;
+      y += stretch.y_step;
+      weight += stretch.weight_step;
+    }
   }
 }
 

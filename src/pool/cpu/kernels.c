@@ -178,8 +178,10 @@ static void prepare_work(gp_work *work, const gp_call *call, int64_t task) {
   }
   load_scale(work);
   if (call->form == GP_FORM_GATED) load_mask(work);
+  int64_t row_sums = (work->tile.row_end - work->tile.row_begin) * work->run.lanes;
+  if (row_sums > GP_COLUMN_FLOATS) row_sums = GP_COLUMN_FLOATS;
   for (int k = 0; k < GP_SUMS; ++k) {
-    memset(work->row_sums[k], 0, (size_t)work->run.lanes * sizeof(float));
+    memset(work->row_sums[k], 0, (size_t)row_sums * sizeof(float));
     memset(work->sums[k], 0, (size_t)work->run.lanes * sizeof(double));
   }
   memset(work->unowned, 0, (size_t)work->run.lanes * sizeof(float));

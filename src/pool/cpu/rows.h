@@ -1,4 +1,4 @@
-/* A block's output rows, cut down to stretches: row → a few columns with their weights → stretch of equal windows. */
+/* A block's output rows, cut down to stretches: a few rows → some columns with their weights → stretch of equal windows. */
 #ifndef GP_POOL_CPU_ROWS_H
 #define GP_POOL_CPU_ROWS_H
 
@@ -23,6 +23,7 @@ static void set_ahead(const gp_work *work, const gp_block *block, gp_stretch *st
   stretch->ahead_row = stretch->x_row * size;
   stretch->ahead_rows = desc->stride[0];
   stretch->ahead_step = stretch->x_step * size;
+  stretch->ahead_line = stretch->x_line * size;
   stretch->ahead_pixel = stretch->x_pixel * size;
   stretch->ahead_bytes = work->tile.memory * size;
   stretch->ahead_pixels = desc->stride[1];
@@ -31,15 +32,23 @@ static void set_ahead(const gp_work *work, const gp_block *block, gp_stretch *st
   stretch->ahead_pixels = 1;
 }
 
-/* Output columns [begin, end) of a row, whose windows have the shape of the first one. Weights in gp_columns begin with
- * column `base`. */
-static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64_t begin, int64_t end, int64_t base) {
+/* Output elements that are made together. */
+typedef struct gp_part {
+  int64_t row, lines;        /* rows [row, row + lines), whose windows have as many real rows each */
+  int64_t begin, end;        /* columns */
+  int64_t base, weight_line; /* first column of what lies in gp_columns, and floats there from row to row */
+} gp_part;
+
+/* Windows that have the shape of the first one. */
+static void run_stretch(gp_work *work, const gp_block *block, const gp_part *part) {
   const gp_call *call = work->call;
   const gp_pool_plan *plan = call->plan;
   const gp_pool_desc *desc = &plan->desc;
+  int64_t row = part->row, begin = part->begin;
   gp_pool_span rows = gp_pool_span_at(desc, 0, row), columns = gp_pool_span_at(desc, 1, begin);
   double divisor = (double)rows.divisor * (double)columns.divisor;
-  gp_stretch stretch = {.count = end - begin,
+  gp_stretch stretch = {.lines = part->lines,
+                        .count = part->end - begin,
                         .rows = rows.end - rows.begin,
                         .columns = columns.end - columns.begin,
                         .lanes = work->lanes,
@@ -58,15 +67,20 @@ static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64
   stretch.x_row = block->x.row;
   stretch.x_pixel = block->x.pixel;
   stretch.x_step = desc->stride[1] * block->x.pixel;
+  stretch.x_line = desc->stride[0] * block->x.row;
   bool owned = row >= block->row_begin && begin >= block->column_begin;
   if (work->run.source == GP_SOURCE_PLANE) {
     stretch.weight = work->run.weight;
     stretch.grad_weight = owned ? work->row_sums[GP_SUM_MU] : work->unowned;
+    if (owned) stretch.grad_weight_line = work->run.lanes;
   } else if (work->run.source != GP_SOURCE_NONE) {
-    stretch.weight = work->columns.weight + (begin - base) * work->run.lanes;
+    int64_t at = (begin - part->base) * work->run.lanes;
+    stretch.weight = work->columns.weight + at;
     stretch.weight_step = work->run.lanes;
-    stretch.grad_weight = work->columns.grad + (begin - base) * work->run.lanes;
+    stretch.weight_line = part->weight_line;
+    stretch.grad_weight = work->columns.grad + at;
     stretch.grad_weight_step = work->run.lanes;
+    stretch.grad_weight_line = part->weight_line;
   }
   if (call->form == GP_FORM_GATED) {
     int64_t i = rows.begin - (row * desc->stride[0] - desc->padding[0]);
@@ -81,12 +95,15 @@ static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64
   if (!call->backward) {
     stretch.y = gp_view_at(&block->out, row, begin);
     stretch.y_step = block->out.pixel;
+    stretch.y_line = block->out.row;
+    stretch.sum_y_line = work->run.lanes;
     if (call->forward.average_y != NULL) stretch.sum_y = work->row_sums[GP_SUM_MU];
     call->loops->forward[call->form][size](&stretch);
     return;
   }
   stretch.grad_y = gp_view_at(&block->out, row, begin);
   stretch.grad_y_step = block->out.pixel;
+  stretch.grad_y_line = block->out.row;
   /* A copy gets the average's gradient when it is finished. */
   static const float nothing[GP_RUN_MAX];
   stretch.add_x = block->staged_grad_x != NULL ? nothing : work->add_x;
@@ -96,33 +113,40 @@ static void run_stretch(gp_work *work, const gp_block *block, int64_t row, int64
     stretch.grad_x_row = block->grad_x.row;
     stretch.grad_x_pixel = block->grad_x.pixel;
     stretch.grad_x_step = desc->stride[1] * block->grad_x.pixel;
+    stretch.grad_x_line = desc->stride[0] * block->grad_x.row;
   }
   bool direct = block->staged_grad_x == NULL || (call->covers_once && call->staging.x);
   (direct ? call->loops->backward_direct : call->loops->backward_add)[call->form][size](&stretch);
 }
 
-/* Output columns whose windows lie wholly inside the input; none with `adaptive`, whose windows differ. */
-static gp_pool_span inner_columns(const gp_pool_plan *plan) {
+/* Along an axis: output elements whose windows lie wholly inside the input; none with `adaptive`, whose windows differ. */
+static gp_pool_span inner_outputs(const gp_pool_plan *plan, int axis) {
   const gp_pool_desc *desc = &plan->desc;
-  if (desc->adaptive[1] > 0) return (gp_pool_span){.begin = plan->out_width, .end = plan->out_width};
-  int64_t stride = desc->stride[1], padding = desc->padding[1];
+  int64_t outputs = axis == 0 ? plan->out_height : plan->out_width, size = axis == 0 ? desc->height : desc->width;
+  if (desc->adaptive[axis] > 0) return (gp_pool_span){.begin = outputs, .end = outputs};
+  int64_t stride = desc->stride[axis], padding = desc->padding[axis];
   int64_t begin = (padding + stride - 1) / stride;
-  int64_t room = desc->width + padding - desc->kernel[1];
+  int64_t room = size + padding - desc->kernel[axis];
   int64_t end = room < 0 ? 0 : room / stride + 1;
-  if (begin > plan->out_width) begin = plan->out_width;
-  if (end > plan->out_width) end = plan->out_width;
+  if (begin > outputs) begin = outputs;
+  if (end > outputs) end = outputs;
   return (gp_pool_span){.begin = begin, .end = end < begin ? begin : end};
 }
 
-/* Output columns [begin, end): windows cut by a border one by one, those inside together. */
-static void run_columns(gp_work *work, const gp_block *block, int64_t row, int64_t begin, int64_t end, int64_t base) {
-  gp_pool_span inner = inner_columns(work->call->plan);
-  while (begin < end) {
-    int64_t stop = begin + 1;
-    if (begin >= inner.begin && begin < inner.end) stop = inner.end < end ? inner.end : end;
-    if (begin < block->column_begin && stop > block->column_begin) stop = block->column_begin;
-    run_stretch(work, block, row, begin, stop, base);
-    begin = stop;
+/* Where windows that go on together from `first` stop: those cut by a border go one by one. */
+static int64_t inner_end(gp_pool_span inner, int64_t first, int64_t end) {
+  if (first < inner.begin || first >= inner.end) return first + 1;
+  return inner.end < end ? inner.end : end;
+}
+
+static void run_columns(gp_work *work, const gp_block *block, const gp_part *part) {
+  gp_pool_span inner = inner_outputs(work->call->plan, 1);
+  gp_part some = *part;
+  while (some.begin < part->end) {
+    some.end = inner_end(inner, some.begin, part->end);
+    if (some.begin < block->column_begin && some.end > block->column_begin) some.end = block->column_begin;
+    run_stretch(work, block, &some);
+    some.begin = some.end;
   }
 }
 
@@ -132,61 +156,73 @@ static bool by_columns(const gp_work *work) {
   return work->run.source == GP_SOURCE_DRAWN || work->run.source == GP_SOURCE_MAP;
 }
 
-/* Weights of columns [base, end) of a row, base a multiple of four where they are drawn. */
-static void make_columns(gp_work *work, int64_t row, int64_t base, int64_t end) {
+/* Weights of the part's columns [base, end), base a multiple of four where they are drawn. */
+static void make_columns(gp_work *work, const gp_part *part) {
   const gp_call *call = work->call;
   int lanes = work->run.lanes;
-  if (call->backward) memset(work->columns.grad, 0, (size_t)((end - base) * lanes) * sizeof(float));
-  if (work->run.source == GP_SOURCE_MAP) {
-    gp_stage(&work->map, (gp_rectangle){row, base, 1, end - base}, lanes, work->columns.weight);
-    return;
+  int64_t count = part->end - part->base;
+  for (int64_t line = 0; line < part->lines; ++line) {
+    int64_t at = line * part->weight_line;
+    if (call->backward) memset(work->columns.grad + at, 0, (size_t)(count * lanes) * sizeof(float));
+    if (work->run.source == GP_SOURCE_MAP)
+      gp_stage(&work->map, (gp_rectangle){part->row + line, part->base, 1, count}, lanes, work->columns.weight + at);
+    else
+      gp_columns_draw(call->plan, &work->run, part->row + line, part->base, part->end, call->backward, at,
+                      &work->columns);
   }
-  gp_columns_draw(call->plan, &work->run, row, base, end, call->backward, &work->columns);
 }
 
-/* dW of the columns [begin, end) that the block owns: into the sums or the map's gradient. */
-static void take_columns(gp_work *work, const gp_block *block, int64_t row, int64_t begin, int64_t end, int64_t base) {
+/* dW of some columns of a line, `count` of them from float `at` of gp_columns on, into the sums. */
+static void sum_columns(gp_work *work, int64_t line, int64_t at, int64_t count) {
+  int lanes = work->run.lanes;
+  const float *grad = work->columns.grad + at, *slope = work->columns.slope + at, *draw = work->columns.draw + at;
+  float *mu_sum = work->row_sums[GP_SUM_MU] + line * lanes, *sigma_sum = work->row_sums[GP_SUM_SIGMA] + line * lanes;
+  for (int lane = 0; lane < lanes; lane += GP_LANES) {
+    vf mu = vf_load(mu_sum + lane, GP_LANES), sigma = vf_load(sigma_sum + lane, GP_LANES);
+    for (int64_t i = lane; i < count * lanes; i += lanes) {
+      vf grad_a = vf_load(grad + i, GP_LANES) * vf_load(slope + i, GP_LANES);
+      mu += grad_a;
+      sigma += grad_a * vf_load(draw + i, GP_LANES);
+    }
+    vf_store(mu_sum + lane, mu, GP_LANES);
+    vf_store(sigma_sum + lane, sigma, GP_LANES);
+  }
+}
+
+/* dW of the columns that the block owns: into the sums or the map's gradient. */
+static void take_columns(gp_work *work, const gp_block *block, const gp_part *part) {
   const gp_call *call = work->call;
   int lanes = work->run.lanes;
-  if (begin < block->column_begin) begin = block->column_begin;
-  if (row < block->row_begin || begin >= end) return;
-  const float *grad = work->columns.grad + (begin - base) * lanes;
-  if (work->run.source == GP_SOURCE_MAP) {
-    if (call->grads.grad_weight != NULL)
-      gp_unstage(&work->grad_map, (gp_rectangle){row, begin, 1, end - begin}, lanes, (end - begin) * lanes, false,
-                 grad);
-    return;
-  }
-  if (call->plan->kind->draws != GP_DRAWS_NORMAL) return;
-  const float *slope = work->columns.slope + (begin - base) * lanes,
-              *draw = work->columns.draw + (begin - base) * lanes;
-  for (int lane = 0; lane < lanes; lane += GP_LANES) {
-    vf mu = vf_load(work->row_sums[GP_SUM_MU] + lane, GP_LANES),
-       sigma = vf_load(work->row_sums[GP_SUM_SIGMA] + lane, GP_LANES);
-    for (int64_t at = lane; at < (end - begin) * lanes; at += lanes) {
-      vf grad_a = vf_load(grad + at, GP_LANES) * vf_load(slope + at, GP_LANES);
-      mu += grad_a;
-      sigma += grad_a * vf_load(draw + at, GP_LANES);
-    }
-    vf_store(work->row_sums[GP_SUM_MU] + lane, mu, GP_LANES);
-    vf_store(work->row_sums[GP_SUM_SIGMA] + lane, sigma, GP_LANES);
+  int64_t begin = part->begin < block->column_begin ? block->column_begin : part->begin, count = part->end - begin;
+  if (part->row < block->row_begin || count <= 0) return;
+  for (int64_t line = 0; line < part->lines; ++line) {
+    int64_t at = line * part->weight_line + (begin - part->base) * lanes;
+    if (work->run.source == GP_SOURCE_DRAWN && call->plan->kind->draws == GP_DRAWS_NORMAL)
+      sum_columns(work, line, at, count);
+    else if (work->run.source == GP_SOURCE_MAP && call->grads.grad_weight != NULL)
+      gp_unstage(&work->grad_map, (gp_rectangle){part->row + line, begin, 1, count}, lanes, count * lanes, false,
+                 work->columns.grad + at);
   }
 }
 
 /* ---- Rows ---------------------------------------------------------------------------------- */
 
-/* Row sums are in float and short; their totals in double. */
-static void fold_sum(gp_work *work, enum gp_sum which) {
-  for (int i = 0; i < work->run.lanes; ++i) {
-    work->sums[which][i] += (double)work->row_sums[which][i];
-    work->row_sums[which][i] = 0.0f;
-  }
+/* Row sums are in float and short; their totals in double. Each row has its own, so that the order of additions is the same
+ * however many rows go together. */
+static void fold_sum(gp_work *work, enum gp_sum which, int64_t lines) {
+  int lanes = work->run.lanes;
+  float *row = work->row_sums[which];
+  for (int64_t line = 0; line < lines; ++line, row += lanes)
+    for (int i = 0; i < lanes; ++i) {
+      work->sums[which][i] += (double)row[i];
+      row[i] = 0.0f;
+    }
 }
 
-/* The sums that an output row makes. */
-static void fold_row_sums(gp_work *work) {
-  fold_sum(work, GP_SUM_MU);
-  if (work->run.source == GP_SOURCE_DRAWN) fold_sum(work, GP_SUM_SIGMA);
+/* The sums that output rows make. */
+static void fold_row_sums(gp_work *work, int64_t lines) {
+  fold_sum(work, GP_SUM_MU, lines);
+  if (work->run.source == GP_SOURCE_DRAWN) fold_sum(work, GP_SUM_SIGMA, lines);
   if (work->call->form != GP_FORM_GATED || !work->call->backward) return;
   for (int64_t i = 0; i < gp_param_values(work->call->plan) * work->run.lanes; ++i) {
     work->mask_sums[i] += (double)work->mask_row_sums[i];
@@ -197,19 +233,39 @@ static void fold_row_sums(gp_work *work) {
 /* Columns whose sums stay in float, at most: as many that a sum of ones would be off by no more than a few units. */
 enum { FOLD_COLUMNS = 512 };
 
-static void run_row(gp_work *work, const gp_block *block, int64_t row) {
-  int64_t begin = block->first_column, end = block->column_end, folded = begin;
-  int64_t chunk = by_columns(work) ? GP_COLUMN_FLOATS / work->run.lanes / 4 * 4 : FOLD_COLUMNS;
+static int64_t round_up_4(int64_t value) { return (value + 3) / 4 * 4; }
+
+/* Columns of a row that go together at most. */
+static int64_t chunk_of(const gp_work *work) {
+  return by_columns(work) ? GP_COLUMN_FLOATS / work->run.lanes / 4 * 4 : FOLD_COLUMNS;
+}
+
+/* Rows that go together from `row` on: of windows of one shape, and as many as there is room for their weights and sums.
+ * What overlapping windows add to an element of grad_x is added row by row. */
+static int64_t lines_at(const gp_work *work, const gp_block *block, int64_t row) {
+  int64_t columns = round_up_4(block->column_end - block->first_column / 4 * 4);
+  if (columns > chunk_of(work) || work->call->form == GP_FORM_GATED) return 1;
+  if (work->call->backward && !work->call->covers_once) return 1;
+  int64_t lines = inner_end(inner_outputs(work->call->plan, 0), row, block->row_end) - row;
+  int64_t room = GP_COLUMN_FLOATS / work->run.lanes / (by_columns(work) ? columns : 1);
+  return lines < room ? lines : room;
+}
+
+static void run_rows(gp_work *work, const gp_block *block, int64_t row, int64_t lines) {
+  int64_t begin = block->first_column, end = block->column_end, folded = begin, chunk = chunk_of(work);
   for (int64_t base = by_columns(work) ? begin / 4 * 4 : begin; base < end; base += chunk) {
-    int64_t from = base > begin ? base : begin, to = base + chunk < end ? base + chunk : end;
+    gp_part part = {.row = row, .lines = lines};
+    part.begin = base > begin ? base : begin;
+    part.end = base + chunk < end ? base + chunk : end;
     /* A map has no elements before `begin` to be copied. */
-    int64_t first = work->run.source == GP_SOURCE_DRAWN ? base : from;
-    if (by_columns(work)) make_columns(work, row, first, to);
-    run_columns(work, block, row, from, to, first);
-    if (by_columns(work) && work->call->backward) take_columns(work, block, row, from, to, first);
-    if (work->call->partial == NULL || (to < end && to - folded < FOLD_COLUMNS)) continue;
-    fold_row_sums(work);
-    folded = to;
+    part.base = work->run.source == GP_SOURCE_DRAWN ? base : part.begin;
+    part.weight_line = round_up_4(part.end - part.base) * work->run.lanes;
+    if (by_columns(work)) make_columns(work, &part);
+    run_columns(work, block, &part);
+    if (by_columns(work) && work->call->backward) take_columns(work, block, &part);
+    if (work->call->partial == NULL || (part.end < end && part.end - folded < FOLD_COLUMNS)) continue;
+    fold_row_sums(work, lines);
+    folded = part.end;
   }
 }
 

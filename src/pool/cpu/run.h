@@ -180,19 +180,20 @@ static void gp_weights_of_draws(gp_pool_link link, const gp_run *run, int64_t co
     gp_softplus_all(false, count, weight, slope);
 }
 
-/* Weights of columns [begin, end) of a row, begin a multiple of four: uniform draws are weights themselves. Slopes and draws
- * for the derivatives. */
+/* Weights of columns [begin, end) of a row, begin a multiple of four, to float `at` of the arrays and on: uniform draws are
+ * weights themselves. Slopes and draws for the derivatives. */
 static void gp_columns_draw(const gp_pool_plan *plan, const gp_run *run, int64_t row, int64_t begin, int64_t end,
-                            bool derivatives, gp_columns *columns) {
+                            bool derivatives, int64_t at, gp_columns *columns) {
   int64_t groups = (end - begin + 3) / 4;
+  float *weight = columns->weight + at, *slope = columns->slope + at, *draw = columns->draw + at;
   if (plan->kind->draws == GP_DRAWS_UNIFORM) {
-    gp_draw_words(plan, run, row, begin / 4, groups, columns->weight);
-    gp_uniforms(groups * 4 * run->lanes, columns->weight);
+    gp_draw_words(plan, run, row, begin / 4, groups, weight);
+    gp_uniforms(groups * 4 * run->lanes, weight);
     return;
   }
-  gp_draw_words(plan, run, row, begin / 4, groups, columns->draw);
-  gp_normals(run->lanes, groups * 4, columns->draw);
-  gp_weights_of_draws(plan->kind->link, run, groups * 4, columns->draw, derivatives, columns->weight, columns->slope);
+  gp_draw_words(plan, run, row, begin / 4, groups, draw);
+  gp_normals(run->lanes, groups * 4, draw);
+  gp_weights_of_draws(plan->kind->link, run, groups * 4, draw, derivatives, weight, slope);
 }
 
 /* A weight for each plane: from one draw, or none. */

@@ -1,5 +1,6 @@
-/* What the inner loops work on: a stretch of output columns of one row whose windows all have the same shape, in memory
- * whose innermost run is channels. That memory is the caller's tensor, or a staged copy of a part of it (stage.h). */
+/* What the inner loops work on: a stretch of output columns, over one or more rows, whose windows all have the same shape,
+ * in memory whose innermost run is channels. That memory is the caller's tensor, or a staged copy of a part of it
+ * (stage.h). */
 #ifndef GP_POOL_CPU_STRETCH_H
 #define GP_POOL_CPU_STRETCH_H
 
@@ -19,8 +20,10 @@ typedef enum gp_form {
   GP_FORM_COUNT,
 } gp_form;
 
-/* All strides in elements. Arrays of floats hold a value for each lane; a step of 0 uses the same values for all columns. */
+/* All strides in elements: `step` from an output column to the next, `line` from an output row to the next. Arrays of floats
+ * hold a value for each lane; a step and a line of 0 use the same values for all outputs. */
 typedef struct gp_stretch {
+  int64_t lines;         /* output rows */
   int64_t count;         /* output columns */
   int64_t rows, columns; /* real elements of each window */
   int lanes;             /* channels */
@@ -31,30 +34,31 @@ typedef struct gp_stretch {
   float lp_factor; /* (K/R)^(1/norm) */
 
   const void *x; /* first window's first element */
-  int64_t x_row, x_pixel, x_step;
+  int64_t x_row, x_pixel, x_step, x_line;
   const float *weight; /* W, or u of GP_FORM_PICKED */
-  int64_t weight_step;
+  int64_t weight_step, weight_line;
   const float *mask; /* ω at the window's first element; GP_FORM_GATED */
   int64_t mask_row, mask_pixel;
 
   void *y;
-  int64_t y_step;
-  float *sum_y; /* += Σ y; NULL: not wanted */
+  int64_t y_step, y_line;
+  float *sum_y; /* += Σ y of a line; NULL: not wanted */
+  int64_t sum_y_line;
 
   const void *grad_y;
-  int64_t grad_y_step;
+  int64_t grad_y_step, grad_y_line;
   const float *grad_average_y; /* adds to every grad_y, [lanes]; NULL: nothing */
   void *grad_x;                /* at the window's first element; NULL: only the sums are wanted */
-  int64_t grad_x_row, grad_x_pixel, grad_x_step;
+  int64_t grad_x_row, grad_x_pixel, grad_x_step, grad_x_line;
   const float *add_x; /* adds to every element of grad_x where that is written whole; never NULL there */
   float *grad_weight; /* += dW; NULL: not wanted */
-  int64_t grad_weight_step;
+  int64_t grad_weight_step, grad_weight_line;
   float *grad_mask; /* += dω, as mask; NULL: not wanted */
 
   bool stream; /* the output goes past the caches */
   /* Memory that is read soon, in bytes: for each column ahead_rows × ahead_pixels pieces; NULL: nothing. */
   const char *ahead;
-  int64_t ahead_row, ahead_pixel, ahead_step, ahead_bytes;
+  int64_t ahead_row, ahead_pixel, ahead_step, ahead_line, ahead_bytes;
   int ahead_rows, ahead_pixels;
 } gp_stretch;
 

@@ -60,7 +60,7 @@ typedef struct gp_work {
   int lanes; /* that the inner loops run over */
   float scale[GP_RUN_MAX], shift[GP_RUN_MAX];
   float add_x[GP_RUN_MAX], add_y[GP_RUN_MAX]; /* the averages' gradients, for each element */
-  float row_sums[GP_SUMS][GP_RUN_MAX];
+  float row_sums[GP_SUMS][GP_COLUMN_FLOATS];  /* [row][lane] of the rows that go together */
   double sums[GP_SUMS][GP_RUN_MAX];
   float mask[GP_MASK_FLOATS], mask_row_sums[GP_MASK_FLOATS]; /* [element][lane] */
   double mask_sums[GP_MASK_FLOATS];
