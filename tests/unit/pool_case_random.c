@@ -80,6 +80,16 @@ static void pick_window(test_random *random, gp_pool_desc *desc) {
   desc->padding[1] = desc->padding[0];
 }
 
+/* Windows of 2×2 that step by 2 and fill the input: the commonest, and in NCHW with loops of their own. */
+static void pick_halving(test_random *random, gp_pool_desc *desc, bool large) {
+  for (int axis = 0; axis < 2; ++axis) {
+    desc->kernel[axis] = desc->stride[axis] = 2;
+    desc->padding[axis] = desc->adaptive[axis] = 0;
+  }
+  desc->height = 2 * (1 + random_below(random, large ? 50 : 5));
+  desc->width = 2 * (1 + random_below(random, large ? 100 : 20));
+}
+
 static gp_dtype pick_dtype(test_random *random) {
   static const gp_dtype dtypes[] = {GP_FLOAT32,  GP_FLOAT32, GP_FLOAT32, GP_FLOAT32, GP_BFLOAT16,
                                     GP_BFLOAT16, GP_FLOAT16, GP_FLOAT16, GP_FLOAT64};
@@ -114,7 +124,10 @@ gp_pool_desc pool_random_desc(test_random *random, bool large) {
         .threads = random_one_in(random, 200) ? 2 : 1, /* more: test_thread_counts_agree */
     };
     desc.channels = pick_channels(random, desc.layout, large);
-    pick_window(random, &desc);
+    if (random_one_in(random, 8))
+      pick_halving(random, &desc, large);
+    else
+      pick_window(random, &desc);
     if (random_one_in(random, 3)) pick_all_strides(random, &desc);
     if (has_size(&desc, large)) return desc;
   }

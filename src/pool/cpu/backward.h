@@ -13,6 +13,7 @@ struct backward_at {
   const float *weight;
   float *grad_weight; /* NULL: not wanted */
   void *grad_x;   /* the lanes of the window's first element: gp_element where direct, or floats; NULL: not wanted */
+  vf *grad_parts; /* where grad_x goes instead if the window's elements are in registers; or NULL */
   vf grad_y, add; /* add: what each element gets besides, where direct */
   int lane, count;
   bool stream, usual; /* constants, as size; usual: every gradient is wanted, and grad_average_y not given */
@@ -20,6 +21,10 @@ struct backward_at {
 };
 
 GP_INLINE void put(const struct backward_at *at, bool direct, int64_t i, int64_t j, vf value) {
+  if (at->grad_parts != NULL) {
+    at->grad_parts[i * at->window->columns + j] = value;
+    return;
+  }
   const gp_stretch *stretch = at->stretch;
   ptrdiff_t offset = i * stretch->grad_x_row + j * stretch->grad_x_pixel;
   if (!direct) {
@@ -73,7 +78,7 @@ GP_INLINE void backward_gaussian_any(const struct backward_at *at, bool direct) 
 #define BACKWARD_GAUSSIAN_STRAIGHT(name, EACH, SUM)                           \
   GP_INLINE void name(const struct backward_at *at, bool direct) {            \
     vf inverse = vf_set(at->window->inverse), eps = vf_set(at->stretch->eps); \
-    vf shift = vf_load_element(at->x, at->count);                             \
+    vf shift = gp_element_at(at->x, at->window, 0, 0, at->count);             \
     EACH(LOAD_DIFFERENCE)                                                     \
     vf offset = SUM(DIFFERENCE) * inverse;                                    \
     EACH(SUBTRACT_OFFSET)                                                     \

@@ -16,8 +16,12 @@ GP_INLINE void gp_fetch_ahead(const gp_stretch *stretch, int64_t line, int64_t c
 }
 
 GP_INLINE gp_window gp_stretch_window(const gp_stretch *stretch, int size) {
-  gp_window window = {stretch->x_row,   stretch->x_pixel, stretch->rows,
-                      stretch->columns, stretch->inverse, stretch->zeros};
+  gp_window window = {.row = stretch->x_row,
+                      .pixel = stretch->x_pixel,
+                      .rows = stretch->rows,
+                      .columns = stretch->columns,
+                      .inverse = stretch->inverse,
+                      .zeros = stretch->zeros};
   /* A whole window of the straight-line sizes has no padding in it. */
   if (size > 0) window.rows = window.columns = size, window.zeros = 0;
   return window;

@@ -14,6 +14,8 @@
 #include "pool/cpu/backward.h"
 #include "pool/cpu/block.h"
 #include "pool/cpu/forward.h"
+#include "pool/cpu/pairs.h"
+#include "pool/cpu/plane.h"
 
 /* ---- The inner loops ----------------------------------------------------------------------- */
 
@@ -60,6 +62,28 @@ const gp_inner_loops GP_LOOPS = {
             [GP_FORM_GATED] = {add_gated, add_gated, add_gated},
             [GP_FORM_LP] = {add_lp, add_lp, add_lp},
         },
+    .forward_pairs =
+        {
+            [GP_FORM_GAUSSIAN] = forward_pairs_gaussian,
+            [GP_FORM_MEAN] = forward_pairs_mean,
+            [GP_FORM_MAX] = forward_pairs_max,
+            [GP_FORM_SOFTMAX] = forward_pairs_softmax,
+            [GP_FORM_EXPECTED] = forward_pairs_expected,
+            [GP_FORM_PICKED] = forward_pairs_picked,
+            [GP_FORM_MIXED] = forward_pairs_mixed,
+            [GP_FORM_LP] = forward_pairs_lp,
+        },
+    .backward_pairs =
+        {
+            [GP_FORM_GAUSSIAN] = backward_pairs_gaussian,
+            [GP_FORM_MEAN] = backward_pairs_mean,
+            [GP_FORM_MAX] = backward_pairs_max,
+            [GP_FORM_SOFTMAX] = backward_pairs_softmax,
+            [GP_FORM_EXPECTED] = backward_pairs_expected,
+            [GP_FORM_PICKED] = backward_pairs_picked,
+            [GP_FORM_MIXED] = backward_pairs_mixed,
+            [GP_FORM_LP] = backward_pairs_lp,
+        },
 };
 
 static gp_form form_of(const gp_pool_plan *plan) {
@@ -80,14 +104,15 @@ static gp_form form_of(const gp_pool_plan *plan) {
  * names its host's, of which it has a part. */
 enum { CACHE_BYTES = 24 << 20 };
 
-/* Whether vectors of the run land on their own size in memory, for an output beyond the caches. */
+/* Whether vectors of the run land on their own size in memory, for an output beyond the caches; of NCHW, whole lines: a line
+ * that two rows share would be written in two halves. */
 static bool may_stream(const gp_pool_plan *plan, const gp_strides *strides, int64_t height, int64_t width,
                        const void *data) {
-  int64_t size = (int64_t)sizeof(gp_element), vector = GP_LANES * size;
+  int64_t size = (int64_t)sizeof(gp_element), vector = plan->desc.layout == GP_NCHW ? 64 : GP_LANES * size;
   if (plan->desc.batch * plan->desc.channels * height * width * size <= CACHE_BYTES) return false;
   return (uintptr_t)data % (uintptr_t)vector == 0 && strides->n * size % vector == 0 &&
          strides->c * size % (plan->desc.layout == GP_NHWC ? 1 : vector) == 0 && strides->h * size % vector == 0 &&
-         strides->w * size % vector == 0;
+         (plan->desc.layout == GP_NCHW || strides->w * size % vector == 0);
 }
 
 static const char *declines(const gp_pool_plan *plan) {
@@ -202,8 +227,11 @@ static void run_task(void *context, int64_t task) {
   const gp_call *call = context;
   gp_work work;
   prepare_work(&work, call, task);
-  for (int64_t column = 0; column < call->plan->out_width; column += call->tiles.block_columns)
-    run_strip(&work, column);
+  if (call->staging.pairs)
+    run_planes(&work);
+  else
+    for (int64_t column = 0; column < call->plan->out_width; column += call->tiles.block_columns)
+      run_strip(&work, column);
   if (call->partial != NULL) store_partial(&work);
   if (call->stream) gp_stream_end();
 }

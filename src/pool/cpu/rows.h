@@ -39,19 +39,15 @@ typedef struct gp_part {
   int64_t base, weight_line; /* first column of what lies in gp_columns, and floats there from row to row */
 } gp_part;
 
-/* Windows that have the shape of the first one. */
-static void run_stretch(gp_work *work, const gp_block *block, const gp_part *part) {
-  const gp_call *call = work->call;
-  const gp_pool_plan *plan = call->plan;
-  const gp_pool_desc *desc = &plan->desc;
-  int64_t row = part->row, begin = part->begin;
-  gp_pool_span rows = gp_pool_span_at(desc, 0, row), columns = gp_pool_span_at(desc, 1, begin);
+/* The stretch of a part whose windows have the shape of the first one, without the memory that it works on. */
+static gp_stretch stretch_of(const gp_call *call, const gp_part *part) {
+  const gp_pool_desc *desc = &call->plan->desc;
+  gp_pool_span rows = gp_pool_span_at(desc, 0, part->row), columns = gp_pool_span_at(desc, 1, part->begin);
   double divisor = (double)rows.divisor * (double)columns.divisor;
   gp_stretch stretch = {.lines = part->lines,
-                        .count = part->end - begin,
+                        .count = part->end - part->begin,
                         .rows = rows.end - rows.begin,
                         .columns = columns.end - columns.begin,
-                        .lanes = work->lanes,
                         .inverse = (float)(1.0 / divisor),
                         /* In float's range, where neither 0 nor infinity means something else. */
                         .eps = (float)fmin(fmax(desc->eps, FLT_MIN), FLT_MAX),
@@ -63,6 +59,16 @@ static void run_stretch(gp_work *work, const gp_block *block, const gp_part *par
     stretch.kernel = (float)kernel;
     stretch.lp_factor = (float)pow(kernel / divisor, 1 / desc->norm);
   }
+  return stretch;
+}
+
+static void run_stretch(gp_work *work, const gp_block *block, const gp_part *part) {
+  const gp_call *call = work->call;
+  const gp_pool_desc *desc = &call->plan->desc;
+  int64_t row = part->row, begin = part->begin;
+  gp_pool_span rows = gp_pool_span_at(desc, 0, row), columns = gp_pool_span_at(desc, 1, begin);
+  gp_stretch stretch = stretch_of(call, part);
+  stretch.lanes = work->lanes;
   stretch.x = gp_view_at(&block->x, rows.begin, columns.begin);
   stretch.x_row = block->x.row;
   stretch.x_pixel = block->x.pixel;

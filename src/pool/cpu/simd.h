@@ -89,6 +89,28 @@ GP_INLINE vf vf_load(const float *from, int count) {
 #endif
 }
 
+#if defined(__SSE2__) && !defined(__AVX512F__)
+/* In pieces: stores under a mask are slow on some processors. */
+GP_INLINE void vf_store_first(float *to, vf value, int count) {
+#if defined(__AVX2__)
+  __m128 rest = _mm256_castps256_ps128((__m256)value);
+  if (count & 4) {
+    _mm_storeu_ps(to, rest);
+    rest = _mm256_extractf128_ps((__m256)value, 1);
+    to += 4;
+  }
+#else
+  __m128 rest = (__m128)value;
+#endif
+  if (count & 2) {
+    _mm_storel_pi((__m64 *)(void *)to, rest);
+    rest = _mm_movehl_ps(rest, rest);
+    to += 2;
+  }
+  if (count & 1) _mm_store_ss(to, rest);
+}
+#endif
+
 /* The first `count` lanes to memory. */
 GP_INLINE void vf_store(float *to, vf value, int count) {
   if (count == GP_LANES) {
@@ -97,8 +119,8 @@ GP_INLINE void vf_store(float *to, vf value, int count) {
   }
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
-#elif defined(__AVX2__)
-  _mm256_maskstore_ps(to, vi_first(count), (__m256)value);
+#elif defined(__SSE2__)
+  vf_store_first(to, value, count);
 #else
   for (int i = 0; i < count; ++i) to[i] = value[i];
 #endif

@@ -4,6 +4,7 @@
 #ifndef GP_POOL_CPU_STAGE_H
 #define GP_POOL_CPU_STAGE_H
 
+#include "pool/cpu/shuffle.h"
 #include "pool/cpu/storage.h"
 #include "pool/cpu/tiles.h"
 
@@ -32,55 +33,17 @@ static void gp_planes_make(gp_planes *planes, const gp_pool_plan *plan, const gp
     planes->base[lane] = gp_pool_plane_at(plan->desc.layout, strides, at.n, at.c).base;
 }
 
+/* The element of a lane's plane at (row, 0), where lanes are planes apart. */
+GP_INLINE gp_element *gp_planes_row(const gp_planes *planes, int lane, int64_t row) {
+  return (gp_element *)planes->data + planes->base[lane] + row * planes->row;
+}
+
 /* The element of the first lane at (row, column), where lanes are neighbours. */
 GP_INLINE gp_element *gp_planes_at(const gp_planes *planes, int64_t row, int64_t column) {
   return (gp_element *)planes->data + planes->base[0] + row * planes->row + column * planes->pixel;
 }
 
 /* ---- Transposition of GP_LANES × GP_LANES -------------------------------------------------- */
-
-#if defined(__clang__) || __GNUC__ >= 12
-#define GP_SHUFFLE(a, b, ...) (vf) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define GP_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
-#endif
-
-GP_INLINE vf gp_low_singles(vf a, vf b) {
-#if defined(__AVX512F__)
-  return GP_SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-#elif defined(__AVX2__)
-  return GP_SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
-#else
-  return GP_SHUFFLE(a, b, 0, 4, 1, 5);
-#endif
-}
-GP_INLINE vf gp_high_singles(vf a, vf b) {
-#if defined(__AVX512F__)
-  return GP_SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-#elif defined(__AVX2__)
-  return GP_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
-#else
-  return GP_SHUFFLE(a, b, 2, 6, 3, 7);
-#endif
-}
-GP_INLINE vf gp_low_pairs(vf a, vf b) {
-#if defined(__AVX512F__)
-  return GP_SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-#elif defined(__AVX2__)
-  return GP_SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
-#else
-  return GP_SHUFFLE(a, b, 0, 1, 4, 5);
-#endif
-}
-GP_INLINE vf gp_high_pairs(vf a, vf b) {
-#if defined(__AVX512F__)
-  return GP_SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-#elif defined(__AVX2__)
-  return GP_SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
-#else
-  return GP_SHUFFLE(a, b, 2, 3, 6, 7);
-#endif
-}
 
 #if GP_LANES_LOG > 2
 /* Quarters (four neighbouring lanes) change places as elements of a matrix of quarters do. */

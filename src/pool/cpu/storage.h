@@ -39,10 +39,14 @@ GP_INLINE vf vf_of_vh(vh half) {
   return (vf)(__builtin_convertvector(half, vu) << 16);
 #endif
 }
-GP_INLINE vh vh_of_vf(vf value) {
+/* In the upper halves; what is in the lower ones is not meant. */
+GP_INLINE vu vu_of_bfloat16(vf value) {
   vu bits = (vu)value;
   vu rounded = bits + (bits >> 16 & 1u) + 0x7FFFu;
-  rounded = (vu)vf_select(value != value, (vf)((vu){0} + 0x7FC00000u), (vf)rounded) >> 16;
+  return (vu)vf_select(value != value, (vf)((vu){0} + 0x7FC00000u), (vf)rounded);
+}
+GP_INLINE vh vh_of_vf(vf value) {
+  vu rounded = vu_of_bfloat16(value) >> 16;
 #if defined(__AVX512F__)
   return (vh)_mm512_cvtepi32_epi16((__m512i)rounded);
 #elif defined(__AVX2__)

@@ -78,6 +78,8 @@ typedef struct gp_inner_loops {
   gp_stretch_fn forward[GP_FORM_COUNT][GP_SIZE_COUNT];
   gp_stretch_fn backward_direct[GP_FORM_COUNT][GP_SIZE_COUNT];
   gp_stretch_fn backward_add[GP_FORM_COUNT][GP_SIZE_COUNT];
+  /* pairs.h; NULL for GP_FORM_GATED */
+  gp_stretch_fn forward_pairs[GP_FORM_COUNT], backward_pairs[GP_FORM_COUNT];
 } gp_inner_loops;
 
 #endif

@@ -49,7 +49,20 @@ static bool covers_once_along(const gp_pool_plan *plan, int axis) {
 
 bool gp_covers_once(const gp_pool_plan *plan) { return covers_once_along(plan, 0) && covers_once_along(plan, 1); }
 
+/* Whole windows of 2×2 that step by 2, in rows of neighbouring elements. */
+static bool in_pairs(const gp_pool_plan *plan, bool backward) {
+  const gp_pool_desc *desc = &plan->desc;
+  if (desc->layout != GP_NCHW || plan->kind->link == GP_LINK_GATE || desc->param_shape == GP_SHAPE_NCHW) return false;
+  for (int axis = 0; axis < 2; ++axis) {
+    if (desc->adaptive[axis] > 0 || desc->padding[axis] != 0) return false;
+    if (desc->kernel[axis] != 2 || desc->stride[axis] != 2) return false;
+    if (2 * output_size(plan, axis) > input_size(plan, axis)) return false;
+  }
+  return !backward || gp_covers_once(plan);
+}
+
 gp_staging gp_staging_of(const gp_pool_plan *plan, bool backward, bool scaled, bool accumulate, bool writes) {
+  if (!scaled && !accumulate && in_pairs(plan, backward)) return (gp_staging){.pairs = true};
   bool copies = plan->desc.layout == GP_NCHW || scaled;
   if (!backward) return (gp_staging){.x = copies, .out = copies};
   bool grad_x = writes && (copies || accumulate || !gp_covers_once(plan));
@@ -134,7 +147,9 @@ bool gp_tiles_make(gp_tiles *tiles, const gp_pool_plan *plan, gp_staging staging
   if (!choose_block(tiles, plan, staging)) return false;
   tiles->runs = tiles->planes ? divide_up(desc->batch * desc->channels, tiles->run_lanes)
                               : desc->batch * divide_up(desc->channels, tiles->run_lanes);
-  int64_t row_elements = most(least(desc->stride[0], desc->height), 1) * desc->width * tiles->run_lanes;
+  int64_t row_elements = most(least(desc->stride[0], desc->height), 1) * desc->width;
+  /* Of one plane after the other there is never more than a row in cache. */
+  if (!staging.pairs) row_elements *= tiles->run_lanes;
   int64_t rows = least(BAND_ELEMENTS / row_elements, tiles->runs * plan->out_height / TASKS_WANTED);
   rows = most(rows, divide_up(BAND_ELEMENTS_LEAST, row_elements));
   /* Where windows overlap a task makes its neighbour's last ones again: not for a few rows only. */

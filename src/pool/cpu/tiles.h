@@ -17,6 +17,7 @@ enum {
 
 /* What of a call goes through staged copies of floats. */
 typedef struct gp_staging {
+  bool pairs;  /* nothing: windows of 2×2 that step by 2, read in NCHW as they lie (pairs.h) */
   bool x;      /* the input: laid out anew, or scale and shift applied */
   bool raw;    /* the input without scale and shift as well */
   bool grad_x; /* summed in a copy */

@@ -9,15 +9,21 @@
 
 #include <float.h>
 
+/* Elements of a window in registers, at most. */
+enum { GP_PARTS_MAX = 4 };
+
 /* The real part of a window. `rows` and `columns` are constants in the straight-line instances. */
 typedef struct gp_window {
   ptrdiff_t row, pixel; /* strides in elements */
   int64_t rows, columns;
   float inverse; /* 1/R */
   float zeros;   /* padding elements that R counts */
+  /* The elements, [row][column], where they are in registers and not in memory; or NULL. A constant, as the above. */
+  const vf *parts;
 } gp_window;
 
 GP_INLINE vf gp_element_at(const gp_element *x, const gp_window *window, int64_t i, int64_t j, int count) {
+  if (window->parts != NULL) return window->parts[i * window->columns + j];
   return vf_load_element(x + i * window->row + j * window->pixel, count);
 }
 
@@ -53,10 +59,11 @@ GP_INLINE vf vf_power_of_fraction(vf x, float power) {
 
 /* ---- Lanes whose sums or squares left the range of float: once more in double ----------------------------------------- */
 
-static __attribute__((noinline, cold)) gp_exact_solution gp_rescue_lane(const gp_element *x, const gp_window *window) {
+static __attribute__((noinline, cold)) gp_exact_solution gp_rescue_lane(const void *x, gp_dtype dtype,
+                                                                        const gp_window *window) {
   gp_exact_window exact = {.kind = gp_pool_kind_find(GP_POOL_WEIGHTED),
                            .x = x,
-                           .dtype = (gp_dtype)GP_STORAGE,
+                           .dtype = dtype,
                            .row = window->row,
                            .pixel = window->pixel,
                            .rows = window->rows,
@@ -66,14 +73,33 @@ static __attribute__((noinline, cold)) gp_exact_solution gp_rescue_lane(const gp
 }
 
 /* In the lanes of `mask` the mean, and the deviation where that is wanted. */
-static __attribute__((noinline, cold)) void gp_rescue(const gp_element *x, const gp_window *window, int count, vi mask,
-                                                      vf *mean, vf *deviation) {
+static __attribute__((noinline, cold)) void gp_rescue_lanes(const void *x, gp_dtype dtype, const gp_window *window,
+                                                            int count, vi mask, vf *mean, vf *deviation) {
   for (int lane = 0; lane < count; ++lane) {
     if (!mask[lane]) continue;
-    gp_exact_solution exact = gp_rescue_lane(x + lane, window);
+    const char *first = (const char *)x + (size_t)lane * gp_dtype_size(dtype);
+    gp_exact_solution exact = gp_rescue_lane(first, dtype, window);
     (*mean)[lane] = (float)exact.mean;
     if (deviation != NULL) (*deviation)[lane] = (float)exact.deviation;
   }
+}
+
+/* The same from memory or registers. Through copies: what has its address taken does not stay in registers. */
+GP_INLINE void gp_rescue(const gp_element *x, const gp_window *window, int count, vi mask, vf *mean, vf *deviation) {
+  gp_window shape = *window;
+  vf mean_copy = *mean, deviation_copy = deviation != NULL ? *deviation : (vf){0};
+  vf *deviation_at = deviation != NULL ? &deviation_copy : NULL;
+  if (window->parts == NULL) {
+    gp_rescue_lanes(x, (gp_dtype)GP_STORAGE, &shape, count, mask, &mean_copy, deviation_at);
+  } else {
+    vf parts[GP_PARTS_MAX];
+    for (int64_t k = 0; k < window->rows * window->columns; ++k) parts[k] = window->parts[k];
+    shape.row = window->columns * GP_LANES;
+    shape.pixel = GP_LANES;
+    gp_rescue_lanes(parts, GP_FLOAT32, &shape, count, mask, &mean_copy, deviation_at);
+  }
+  *mean = mean_copy;
+  if (deviation != NULL) *deviation = deviation_copy;
 }
 
 /* ---- Mean and moments ---------------------------------------------------------------------- */
@@ -103,7 +129,7 @@ GP_INLINE vf gp_sum_of_differences(const gp_element *x, const gp_window *window,
 }
 
 GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *window, float eps, int count) {
-  gp_moments moments = {.shift = vf_load_element(x, count)};
+  gp_moments moments = {.shift = gp_element_at(x, window, 0, 0, count)};
   vf sum = gp_sum_of_differences(x, window, moments.shift, count);
   /* A padding zero lies -shift away from the shift. */
   if (window->zeros != 0) sum -= window->zeros * moments.shift;
@@ -127,13 +153,10 @@ GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *win
   moments.deviation = vf_sqrt(vf_larger(vf_set(eps), variance));
   vi overflowed = ~(variance <= FLT_MAX);
   if (__builtin_expect(vi_any(overflowed), false)) {
-    /* Through copies: what has its address taken does not stay in registers. */
-    gp_window shape = *window;
-    vf mean = moments.shift + moments.offset, deviation = moments.deviation;
-    gp_rescue(x, &shape, count, overflowed, &mean, &deviation);
+    vf mean = moments.shift + moments.offset;
+    gp_rescue(x, window, count, overflowed, &mean, &moments.deviation);
     moments.shift = vf_select(overflowed, (vf){0}, moments.shift);
     moments.offset = vf_select(overflowed, mean, moments.offset);
-    moments.deviation = deviation;
   }
   return moments;
 }
@@ -147,12 +170,7 @@ GP_INLINE vf gp_window_mean(const gp_element *x, const gp_window *window, int co
   }
   vf mean = sum * window->inverse;
   vi overflowed = ~(vf_absolute(mean) <= FLT_MAX);
-  if (__builtin_expect(vi_any(overflowed), false)) {
-    gp_window shape = *window;
-    vf better = mean;
-    gp_rescue(x, &shape, count, overflowed, &better, NULL);
-    mean = better;
-  }
+  if (__builtin_expect(vi_any(overflowed), false)) gp_rescue(x, window, count, overflowed, &mean, NULL);
   return mean;
 }
 
@@ -160,7 +178,7 @@ GP_INLINE vf gp_window_mean(const gp_element *x, const gp_window *window, int co
 
 /* The first maximum and which element of the window it is, counted along rows. As in PyTorch a NaN beats all before. */
 GP_INLINE vf gp_window_max(const gp_element *x, const gp_window *window, int count, vi *index) {
-  vf best = vf_load_element(x, count);
+  vf best = gp_element_at(x, window, 0, 0, count);
   vi where = {0};
   GP_EACH_ELEMENT(window) {
     vf value = gp_element_at(x, window, i, j, count);
@@ -204,7 +222,7 @@ GP_INLINE vf gp_softmax_term(vf half, vf lambda) {
 }
 
 GP_INLINE gp_softmax gp_window_softmax(const gp_element *x, const gp_window *window, vf lambda, int count) {
-  vf largest = vf_load_element(x, count), least = largest;
+  vf largest = gp_element_at(x, window, 0, 0, count), least = largest;
   GP_EACH_ELEMENT(window) {
     vf value = gp_element_at(x, window, i, j, count);
     largest = vf_select(value > largest, value, largest);

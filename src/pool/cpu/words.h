@@ -72,6 +72,24 @@ GP_INLINE gp_philox_planes gp_philox_planes_at(const gp_philox_keys *keys, vu c0
                             gp_philox_begin(keys, vu_upper(c0), vu_upper(c1), offset)};
 }
 
+/* The rounds after the third, and the words, four of each state, of one or two states, a constant number. */
+GP_INLINE void gp_philox_last(int states, const gp_philox_keys *keys, gp_philox_half lower[], gp_philox_half upper[],
+                              vu words[]) {
+#pragma GCC unroll 7
+  for (int round = 3; round < 10; ++round) {
+    for (int i = 0; i < states; ++i) {
+      lower[i] = gp_philox_round(lower[i], keys->word[round]);
+      upper[i] = gp_philox_round(upper[i], keys->word[round]);
+    }
+  }
+  for (int i = 0; i < states; ++i) {
+    words[4 * i] = vu_join(lower[i].c0, upper[i].c0);
+    words[4 * i + 1] = vu_join(lower[i].c1, upper[i].c1);
+    words[4 * i + 2] = vu_join(lower[i].c2, upper[i].c2);
+    words[4 * i + 3] = vu_join(lower[i].c3, upper[i].c3);
+  }
+}
+
 /* Words of `groups` neighbouring groups of columns, a constant 1 or 2: the rounds of one alone leave much of the processor
  * idle, and those of more take up too much of the instruction cache. */
 GP_INLINE void gp_philox_words(int groups, const gp_philox_keys *keys, const gp_philox_planes *planes, uint32_t group,
@@ -82,19 +100,7 @@ GP_INLINE void gp_philox_words(int groups, const gp_philox_keys *keys, const gp_
     lower[i] = gp_philox_third(keys, &planes->lower, product);
     upper[i] = gp_philox_third(keys, &planes->upper, product);
   }
-#pragma GCC unroll 7
-  for (int round = 3; round < 10; ++round) {
-    for (int i = 0; i < groups; ++i) {
-      lower[i] = gp_philox_round(lower[i], keys->word[round]);
-      upper[i] = gp_philox_round(upper[i], keys->word[round]);
-    }
-  }
-  for (int i = 0; i < groups; ++i) {
-    words[4 * i] = vu_join(lower[i].c0, upper[i].c0);
-    words[4 * i + 1] = vu_join(lower[i].c1, upper[i].c1);
-    words[4 * i + 2] = vu_join(lower[i].c2, upper[i].c2);
-    words[4 * i + 3] = vu_join(lower[i].c3, upper[i].c3);
-  }
+  gp_philox_last(groups, keys, lower, upper, words);
 }
 
 #endif
