@@ -35,16 +35,23 @@ static void begin_draws(gp_work *work, int lane) {
 /* Philox words of a group of four draws for each lane: [word][lane]. The rows are in groups->high. */
 static void draw_groups(const gp_philox_keys *keys, const gp_run *groups, const uint32_t *group, uint32_t offset,
                         float *words) {
-  for (int first = 0; first < groups->lanes; first += GP_LANES) {
-    vu c0, c1, c2, block[4];
-    memcpy(&c0, groups->low + first, sizeof c0);
-    memcpy(&c1, groups->high + first, sizeof c1);
-    memcpy(&c2, group + first, sizeof c2);
-    gp_philox_planes planes = gp_philox_planes_at(keys, c0, c1, offset);
-    gp_philox_half lower = gp_philox_third(keys, &planes.lower, gp_philox_product1(vu_lower(c2))),
-                   upper = gp_philox_third(keys, &planes.upper, gp_philox_product1(vu_upper(c2)));
-    gp_philox_last(1, keys, &lower, &upper, block);
-    for (int i = 0; i < 4; ++i) vf_store(words + i * groups->lanes + first, (vf)block[i], GP_LANES);
+  enum { AT_ONCE = GP_STAGED_LANES / GP_LANES < 2 ? 1 : 2 };
+  for (int first = 0; first < groups->lanes; first += AT_ONCE * GP_LANES) {
+    gp_philox_half lower[AT_ONCE], upper[AT_ONCE];
+    vu block[4 * AT_ONCE];
+    for (int i = 0; i < AT_ONCE; ++i) {
+      vu c0, c1, c2;
+      memcpy(&c0, groups->low + first + i * GP_LANES, sizeof c0);
+      memcpy(&c1, groups->high + first + i * GP_LANES, sizeof c1);
+      memcpy(&c2, group + first + i * GP_LANES, sizeof c2);
+      gp_philox_planes planes = gp_philox_planes_at(keys, c0, c1, offset);
+      lower[i] = gp_philox_third(keys, &planes.lower, gp_philox_product1(vu_lower(c2)));
+      upper[i] = gp_philox_third(keys, &planes.upper, gp_philox_product1(vu_upper(c2)));
+    }
+    gp_philox_last(AT_ONCE, keys, lower, upper, block);
+    for (int i = 0; i < AT_ONCE; ++i)
+      for (int k = 0; k < 4; ++k)
+        vf_store(words + k * groups->lanes + first + i * GP_LANES, (vf)block[4 * i + k], GP_LANES);
   }
 }
 
@@ -95,6 +102,14 @@ static void take_draws(gp_work *work) {
 
 /* ---- Planes -------------------------------------------------------------------------------- */
 
+/* Asks for rows [row, row + rows) from `column` on, while what they are needed with is made. */
+static void fetch_rows(const gp_planes *planes, int lane, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+  for (; rows > 0; --rows, ++row) {
+    const gp_element *from = gp_planes_row(planes, lane, row) + column;
+    for (int64_t i = 0; i < columns; i += 64 / (int64_t)sizeof(gp_element)) __builtin_prefetch(from + i);
+  }
+}
+
 static void run_part(gp_work *work, const gp_plane *plane, const gp_part *part) {
   const gp_call *call = work->call;
   int lane = plane->lane;
@@ -106,6 +121,8 @@ static void run_part(gp_work *work, const gp_plane *plane, const gp_part *part) 
   stretch.x_row = work->x.row;
   stretch.x_line = 2 * work->x.row;
   if (drawn) {
+    fetch_rows(&work->x, lane, 2 * part->row, 2 * part->lines, 2 * part->begin, 2 * stretch.count);
+    if (call->backward) fetch_rows(&work->out, lane, part->row, part->lines, part->begin, stretch.count);
     draw_part(work, lane, part);
     stretch.weight = work->columns.weight + GP_ALONG_COLUMNS;
     stretch.weight_step = 1;
