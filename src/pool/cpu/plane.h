@@ -74,9 +74,8 @@ static void draw_part(gp_work *work, int lane, const gp_part *part) {
   if (uniform) {
     gp_uniforms(4 * groups->lanes, draws);
   } else {
-    gp_draws_of_words(GP_STAGED_LANES, 4, groups->lanes, 1, draws);
-    gp_weights_of_draws(GP_STAGED_LANES, 4, plan->kind->link, groups, 1, draws, work->call->backward, columns->weight,
-                        columns->slope);
+    gp_normals(groups->lanes, 4, draws);
+    gp_weights_of_draws(plan->kind->link, groups, 4, draws, work->call->backward, columns->weight, columns->slope);
   }
   float *restrict along = columns->weight + GP_ALONG_COLUMNS;
   const float *restrict weight = columns->weight;
