@@ -127,10 +127,22 @@ GP_INLINE vf gp_first_windows(vf value, int windows) {
   return (vf)((vi)value & first);
 }
 
+/* How many bytes ahead of what is being read a plane is asked for: what the hardware's own prefetch, which stops at every page,
+ * does not see. */
+enum { GP_PAIRS_AHEAD = 16384 };
+
+/* Asks for as many elements as a vector of windows takes from a row, `ahead` bytes on. */
+GP_INLINE void gp_fetch_pairs(const gp_element *from, int elements, int64_t ahead) {
+  const char *piece = (const char *)from + ahead;
+  for (int64_t byte = 0; byte < elements * (int64_t)sizeof(gp_element); byte += 64) __builtin_prefetch(piece + byte);
+}
+
 /* The elements of `windows` windows from column `column` of a line on. */
 GP_INLINE void gp_load_windows(const gp_stretch *stretch, int64_t line, int64_t column, int windows,
                                vf parts[GP_PARTS_MAX]) {
   const gp_element *x = (const gp_element *)stretch->x + line * stretch->x_line + 2 * column;
+  gp_fetch_pairs(x, 2 * GP_LANES, GP_PAIRS_AHEAD);
+  gp_fetch_pairs(x + stretch->x_row, 2 * GP_LANES, GP_PAIRS_AHEAD);
   gp_load_pairs(x, windows, &parts[0], &parts[1]);
   gp_load_pairs(x + stretch->x_row, windows, &parts[2], &parts[3]);
 }
@@ -182,6 +194,7 @@ GP_INLINE void backward_pairs_at(const gp_stretch *stretch, gp_form form, int64_
   const gp_window window = gp_pair_window(stretch, parts);
   struct backward_at at = {.stretch = stretch, .window = &window, .count = GP_LANES, .size = 2};
   const gp_element *grad_y = (const gp_element *)stretch->grad_y + line * stretch->grad_y_line + column;
+  gp_fetch_pairs(grad_y, GP_LANES, GP_PAIRS_AHEAD / 4);
   at.grad_y = gp_unsorted(vf_load_element(grad_y, windows));
   if (stretch->grad_average_y != NULL) at.grad_y += vf_load(stretch->grad_average_y, GP_LANES);
   if (stretch->weight != NULL)

@@ -101,14 +101,6 @@ static void take_draws(gp_work *work) {
 
 /* ---- Planes -------------------------------------------------------------------------------- */
 
-/* Asks for rows [row, row + rows) from `column` on, while what they are needed with is made. */
-static void fetch_rows(const gp_planes *planes, int lane, int64_t row, int64_t rows, int64_t column, int64_t columns) {
-  for (; rows > 0; --rows, ++row) {
-    const gp_element *from = gp_planes_row(planes, lane, row) + column;
-    for (int64_t i = 0; i < columns; i += 64 / (int64_t)sizeof(gp_element)) __builtin_prefetch(from + i);
-  }
-}
-
 static void run_part(gp_work *work, const gp_plane *plane, const gp_part *part) {
   const gp_call *call = work->call;
   int lane = plane->lane;
@@ -120,8 +112,6 @@ static void run_part(gp_work *work, const gp_plane *plane, const gp_part *part) 
   stretch.x_row = work->x.row;
   stretch.x_line = 2 * work->x.row;
   if (drawn) {
-    fetch_rows(&work->x, lane, 2 * part->row, 2 * part->lines, 2 * part->begin, 2 * stretch.count);
-    if (call->backward) fetch_rows(&work->out, lane, part->row, part->lines, part->begin, stretch.count);
     draw_part(work, lane, part);
     stretch.weight = work->columns.weight + GP_ALONG_COLUMNS;
     stretch.weight_step = 1;
