@@ -82,9 +82,11 @@ def test_average():
     assert plain_average(x.half()).dtype == torch.float32
 
 
-def test_unknown_kind():
+def test_wrong_arguments():
     with pytest.raises(ValueError, match="expected one of weighted, average.*found 'median'"):
         plain_pool("median", torch.zeros(1, 1, 4, 4), 2)
+    with pytest.raises(TypeError, match="weight: mixed needs it"):
+        plain_pool("mixed", torch.zeros(1, 1, 4, 4), 2)
 
 
 # ---- Exported nets --------------------------------------------------------------------------

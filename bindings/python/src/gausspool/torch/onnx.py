@@ -11,7 +11,7 @@ beside a large mean. Slices have no shapes in them, so batch and image size may 
 """
 from __future__ import annotations
 
-from typing import Callable, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 __all__ = ["exporting", "plain_average", "plain_pool"]
 
-_Size = Union[int, Tuple[int, int]]
+_Size = Union[int, Sequence[int]]
 # A window's elements in the tensors of _unfold, [n][c][kernel row][row][kernel column][column].
 _WINDOW = (2, 4)
 
@@ -55,13 +55,17 @@ def plain_pool(kind: str, x: Tensor, kernel_size: _Size, stride: Optional[_Size]
     values = _wide(x)
     kernel, paddings = _pair(kernel_size), _pair(padding)
     strides = kernel if stride is None else _pair(stride)
-    wide_weight = None if weight is None else weight.to(values.dtype)
-    if wide_weight is not None and kind != "gated":
-        while wide_weight.dim() < 4:
-            wide_weight = wide_weight.unsqueeze(0)
-        wide_weight = wide_weight[:, :, None, :, None, :]
+    if kind not in _NEEDS_WEIGHT:
+        weight = values.new_ones(())
+    elif weight is None:
+        raise TypeError(f"weight: {kind} needs it, found None")
+    weight = weight.to(values.dtype)
+    if kind != "gated":
+        while weight.dim() < 4:
+            weight = weight.unsqueeze(0)
+        weight = weight[:, :, None, :, None, :]
     windows = _make_windows(values, kernel, strides, paddings, ceil_mode, count_include_pad)
-    y = _KINDS[kind](windows, wide_weight, eps, norm)
+    y = _KINDS[kind](windows, weight, eps, norm)
     return y.squeeze(4).squeeze(2).to(x.dtype)
 
 
@@ -81,7 +85,7 @@ class _Windows(NamedTuple):
     def divisor(self) -> Union[Tensor, int]:
         return self.kernel[0] * self.kernel[1] if self.counted is None else self.sum(self.counted)
 
-    def count(self, values: Tensor) -> Tensor:
+    def only_counted(self, values: Tensor) -> Tensor:
         """Values, zero where they do not count for the mean."""
         return values if self.counted is None else values * self.counted
 
@@ -117,37 +121,33 @@ def _every(first: int, kernel: int, stride: int) -> slice:
     return slice(first, first - kernel + 1 or None, stride)
 
 
-# ---- Kinds: each takes windows, weight, eps, norm and gives [n][c][1][h'][1][w'] -----------------
+# ---- Kinds: each takes windows, weight (1 where the kind has none), eps, norm and gives [n][c][1][h'][1][w'] ----
 
-def _weighted(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
+def _weighted(windows: _Windows, weight: Tensor, eps: float, *_unused: object) -> Tensor:
     divisor = windows.divisor()
-    mean = windows.sum(windows.count(windows.values)) / divisor
-    difference = windows.count(windows.values - mean)
+    mean = windows.sum(windows.only_counted(windows.values)) / divisor
+    difference = windows.only_counted(windows.values - mean)
     # What rounding left of the mean: a constant window then has no variance.
     rest = windows.sum(difference) / divisor
     variance = windows.sum(difference * difference) / divisor - rest * rest
     return mean + rest + weight * variance.clamp(min=eps).sqrt()
 
 
-def _average(windows: _Windows, weight: Optional[Tensor] = None, eps: float = 0, norm: float = 0) -> Tensor:
-    return windows.sum(windows.count(windows.values)) / windows.divisor()
+def _average(windows: _Windows, *_unused: object) -> Tensor:
+    return windows.sum(windows.only_counted(windows.values)) / windows.divisor()
 
 
-def _max(windows: _Windows, weight: Optional[Tensor] = None, eps: float = 0, norm: float = 0) -> Tensor:
+def _max(windows: _Windows, *_unused: object) -> Tensor:
     return windows.only_real(windows.values, -float("inf")).amax(_WINDOW, keepdim=True)
 
 
-def _max_entropy(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
+def _max_entropy(windows: _Windows, weight: Tensor, *_unused: object) -> Tensor:
     logits = windows.only_real(windows.values * weight, -float("inf"))
     shares = (logits - logits.amax(_WINDOW, keepdim=True)).exp()
     return windows.sum(shares * windows.values) / windows.sum(shares)
 
 
-def _softpool(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
-    return _max_entropy(windows, torch.ones_like(windows.values[:1, :1, :1, :1, :1, :1]), eps, norm)
-
-
-def _stochastic(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
+def _stochastic(windows: _Windows, *_unused: object) -> Tensor:
     positive = windows.values.relu()
     total = windows.sum(positive)
     real = torch.ones_like(windows.values) if windows.real is None else windows.real
@@ -157,24 +157,25 @@ def _stochastic(windows: _Windows, weight: Optional[Tensor], eps: float, norm: f
     return torch.where(some, shared, equal)
 
 
-def _mixed(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
+def _mixed(windows: _Windows, weight: Tensor, *_unused: object) -> Tensor:
     return weight * _max(windows) + (1 - weight) * _average(windows)
 
 
-def _gated(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
+def _gated(windows: _Windows, weight: Tensor, *_unused: object) -> Tensor:
     mask = weight.reshape(1, -1, windows.kernel[0], 1, windows.kernel[1], 1)
-    return _mixed(windows, windows.sum(mask * windows.values).sigmoid(), eps, norm)
+    return _mixed(windows, windows.sum(mask * windows.values).sigmoid())
 
 
-def _lp(windows: _Windows, weight: Optional[Tensor], eps: float, norm: float) -> Tensor:
+def _lp(windows: _Windows, weight: Tensor, eps: float, norm: float) -> Tensor:
     powers = windows.sum(windows.values.abs() ** norm) / windows.divisor()
     return (powers * (windows.kernel[0] * windows.kernel[1])) ** (1 / norm)
 
 
 _KINDS: Dict[str, Callable[..., Tensor]] = {
-    "weighted": _weighted, "average": _average, "max": _max, "max_entropy": _max_entropy, "softpool": _softpool,
+    "weighted": _weighted, "average": _average, "max": _max, "max_entropy": _max_entropy, "softpool": _max_entropy,
     "stochastic": _stochastic, "mixed": _mixed, "gated": _gated, "lp": _lp,
 }
+_NEEDS_WEIGHT = ("weighted", "max_entropy", "mixed", "gated")
 
 
 def _pair(size: _Size) -> Tuple[int, int]:

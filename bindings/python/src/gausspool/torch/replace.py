@@ -71,10 +71,9 @@ def replace_pooling(module: nn.Module, select: _Select = _POOLINGS, example: Uni
     for place in found.values():
         _check_replaceable(place)
     _dry_run(module, found, example)
-    for place in found.values():
-        place.replacement = _make(place, layer, options)
-    for place in found.values():
-        module = _swap(module, place)
+    replacements = [_make(place, layer, options) for place in found.values()]
+    for place, replacement in zip(found.values(), replacements):
+        module = _swap(module, place, replacement)
     return Replacement(module, [name for place in found.values() for name in place.names])
 
 
@@ -87,8 +86,7 @@ class _Place:
         self.pooling = pooling
         self.names: List[str] = []
         self.channels: Set[int] = set()
-        self.output: Optional[Tensor] = None
-        self.replacement: Optional[nn.Module] = None
+        self.output = torch.empty(0)  # of the type and on the device of its outputs
 
     def __str__(self) -> str:
         return f"{self.names[0] or 'the module itself'} ({type(self.pooling).__name__})"
@@ -101,9 +99,9 @@ def _selector(select: _Select) -> Callable[[str, nn.Module], bool]:
             if not issubclass(item, _POOLINGS):
                 raise TypeError(f"select: expected torch.nn.MaxPool2d, torch.nn.AvgPool2d or a subclass, found {item.__name__}")
         return lambda name, module: isinstance(module, types)
-    if callable(select):
+    if callable(select) and not isinstance(select, type):
         return select
-    patterns = [select] if isinstance(select, str) else list(select) if isinstance(select, Iterable) else []
+    patterns: List[Any] = [select] if isinstance(select, str) else list(select) if isinstance(select, Iterable) else []
     if not patterns or not all(isinstance(item, str) for item in patterns):
         raise TypeError(f"select: expected types, patterns of names, or a function of name and module, found {select!r}")
     return lambda name, module: any(fnmatchcase(name, pattern) for pattern in patterns)
@@ -192,10 +190,10 @@ def _make(place: _Place, layer: Callable[..., nn.Module], options: Dict[str, Any
     return replacement.to(device=place.output.device, dtype=place.output.dtype).train(pooling.training)
 
 
-def _swap(module: nn.Module, place: _Place) -> nn.Module:
+def _swap(module: nn.Module, place: _Place, replacement: nn.Module) -> nn.Module:
     for name in place.names:
         if not name:
-            return place.replacement
+            return replacement
         parent, _, attribute = name.rpartition(".")
-        setattr(module.get_submodule(parent), attribute, place.replacement)
+        setattr(module.get_submodule(parent), attribute, replacement)
     return module
