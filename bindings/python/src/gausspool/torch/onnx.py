@@ -130,7 +130,7 @@ def _weighted(windows: _Windows, weight: Tensor, eps: float, *_unused: object) -
     # What rounding left of the mean: a constant window then has no variance.
     rest = windows.sum(difference) / divisor
     variance = windows.sum(difference * difference) / divisor - rest * rest
-    return mean + rest + weight * variance.clamp(min=eps).sqrt()
+    return mean + weight * variance.clamp(min=eps).sqrt()
 
 
 def _average(windows: _Windows, *_unused: object) -> Tensor:
