@@ -155,6 +155,16 @@ def test_input_gradient_is_written_once(monkeypatch):
     assert calls[1]["grad_x"] == x.grad.data_ptr() and calls[1]["grad_average_x"] is not None
 
 
+def test_detached_head():
+    """Parameters that carry no gradient: the input's is that through the windows alone, and no sums are made."""
+    from gausspool.torch import functional
+    layer, x = GaussianPooling2d(4, 2, stochasticity=None).double(), torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    layer.ToMean.register_forward_hook(lambda module, inputs, output: output.detach())
+    mu = layer.ToMean(layer.ToHidden(x))
+    expected = torch.autograd.grad(functional.sampled_gaussian_pool2d(x, mu, None, 2, training=False).square().sum(), x)
+    torch.testing.assert_close(torch.autograd.grad(layer(x).square().sum(), x), expected)
+
+
 def test_two_layers_share_an_input():
     """Each has its own links; the input's gradient is the sum."""
     layers = [GaussianPooling2d(4, 2).double(), MaxEntPooling2d(4, 2).double()]

@@ -1,7 +1,7 @@
 """libgausspool through ctypes: where it is, its structs as in gausspool.h, and its statuses as exceptions.
 
-The library is looked for in the folder ``lib`` of this package, where a wheel has it; then at the path in the environment variable
-GAUSSPOOL_LIBRARY; then where the system's loader looks.
+The library is looked for in the folder ``lib`` of this package, where a wheel has it; then at the path in the
+environment variable GAUSSPOOL_LIBRARY; then where the system's loader looks.
 """
 import ctypes
 import os

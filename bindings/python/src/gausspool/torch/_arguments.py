@@ -1,5 +1,5 @@
 """Arguments of the public functions: checked, and in the one form that the operators take."""
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -126,12 +126,11 @@ def weight_param(value: Param, x: Tensor, pooling: Pooling, name: str = "weight"
     return found.expand(shape).to(x.dtype).contiguous(memory_format=memory_format_of(x))
 
 
-def same_shape(*params: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+def same_shape(params: Dict[str, Tensor]) -> Dict[str, Tensor]:
     """mu and sigma broadcast against each other."""
-    found = [param for param in params if param is not None]
-    if len(found) < 2 or found[0].shape == found[1].shape:
+    if len({param.shape for param in params.values()}) < 2:
         return params
-    return tuple(param.contiguous() for param in torch.broadcast_tensors(*found))
+    return {name: param.contiguous() for name, param in zip(params, torch.broadcast_tensors(*params.values()))}
 
 
 def gate_mask(mask: Tensor, x: Tensor, pooling: Pooling) -> Tensor:
@@ -139,7 +138,8 @@ def gate_mask(mask: Tensor, x: Tensor, pooling: Pooling) -> Tensor:
     kernel = tuple(pooling.kernel_size)
     if not isinstance(mask, Tensor):
         raise TypeError(f"mask: expected a tensor, found {type(mask).__name__}")
-    if mask.dim() not in (2, 3) or tuple(mask.shape[-2:]) != kernel or (mask.dim() == 3 and mask.shape[0] not in (1, x.shape[1])):
+    fits = mask.dim() == 2 or (mask.dim() == 3 and mask.shape[0] in (1, x.shape[1]))
+    if not fits or tuple(mask.shape[-2:]) != kernel:
         raise ValueError(f"mask: expected {kernel} or (C, {kernel[0]}, {kernel[1]}) with C = {x.shape[1]}, found "
                          f"{tuple(mask.shape)}")
     mask = mask.unsqueeze(0) if mask.dim() == 2 else mask
@@ -149,8 +149,8 @@ def gate_mask(mask: Tensor, x: Tensor, pooling: Pooling) -> Tensor:
 def check_export(pooling: Pooling) -> None:
     """ONNX has no such draws; to export the form for inference in their place would be silent about it."""
     if pooling.stochasticity != "none":
-        raise RuntimeError(f"gausspool: {pooling.kind} pooling with draws ({pooling.stochasticity}) cannot be exported. Export in "
-                           "eval mode (net.eval(); training=False for the functions)")
+        raise RuntimeError(f"gausspool: {pooling.kind} pooling with draws ({pooling.stochasticity}) cannot be exported. "
+                           "Export in eval mode (net.eval(); training=False for the functions)")
 
 
 def draw_seed(generator: Optional[torch.Generator] = None) -> Tensor:

@@ -97,7 +97,7 @@ def _param_shape(param: Optional[Tensor], batch: int, channels: int) -> int:
     if param.dim() == 3:
         return _library.PARAM_SHAPES["ONE" if param.shape[0] == 1 else "C"]
     names = {(batch, channels): "NC", (1, channels): "C", (batch, 1): "N", (1, 1): "ONE"}
-    return _library.PARAM_SHAPES[names[tuple(param.shape)]]
+    return _library.PARAM_SHAPES[names[param.shape[0], param.shape[1]]]
 
 
 def describe(x: Tensor, pooling: Pooling, param: Optional[Tensor], seed: Optional[Tensor],

@@ -1,8 +1,8 @@
 """New tensors for the operator's large outputs, in large pages where the system has them.
 
-An output of 200 MB is 50,000 small pages, and the kernel takes longer to hand them out zeroed than the operator takes to fill them.
-PyTorch asks the C library for memory anew at every call, so this is paid in every step. Linux gives 2 MiB pages to memory
-that asks for them before it is first touched.
+An output of 200 MB is 50,000 small pages, and the kernel takes longer to hand them out zeroed than the operator takes
+to fill them. PyTorch asks the C library for memory anew at every call, so this is paid in every step. Linux gives 2 MiB
+pages to memory that asks for them before it is first touched.
 """
 import ctypes
 import mmap

@@ -1,15 +1,16 @@
 """The operators that PyTorch knows: torch.ops.gausspool.{pool, pool_backward, guide}.
 
-They are registered with torch.library, which takes them through autograd, torch.compile, torch.jit and the rest as it does its own,
-from PyTorch 1.13 on.
+They are registered with torch.library, which takes them through autograd, torch.compile, torch.jit and the rest as it
+does its own, from PyTorch 1.13 on.
 
-How a guided pooling gets its input's gradient in one pass
-    mu and sigma are made from x's global average, so x has two gradients: through the windows and through the average. The
-    second is known only after that of mu and sigma. Were the two nodes of autograd ignorant of each other, grad_x would be written
-    by one, and read and written again to add the other's.
-    So `guide`, which takes the average, also returns two links, tensors of the shapes of y and of the parameters that
-    take no memory. `pool` takes them and does not look at them, but returns grad_y and the parameters as their gradients, and none of
-    x. Thus they reach the backward pass of `guide`, which comes last, knows everything, and writes grad_x once.
+How a guided pooling gets its input's gradient in one pass: mu and sigma are made from x's global average, so x has two
+gradients, through the windows and through the average, and the second is known only after that of mu and sigma. Were
+the two nodes of autograd ignorant of each other, one would write grad_x, and the engine would make another tensor of
+that size to add the other's.
+
+So `guide`, which takes the average, also returns two links, tensors of the shapes of y and of the parameters that take
+no memory. `pool` takes them and does not look at them, but returns grad_y and the parameters as their gradients, and
+none of x. Thus they reach the backward pass of `guide`, which comes last, knows everything, and writes grad_x once.
 """
 from typing import Callable, Dict, Optional, Tuple
 
@@ -19,6 +20,8 @@ from torch import Tensor
 from .. import _library
 from . import _memory
 from ._describe import Pooling, describe, describe_average, memory_format_of, output_shape, param_dtype, readable
+
+Links = Tuple[Optional[Tensor], Optional[Tensor]]
 
 _POOLING = ("str kind, int[2] kernel_size, int[2] stride, int[2] padding, bool ceil_mode, bool count_include_pad, float eps, "
             "float norm, str stochasticity")
@@ -138,14 +141,15 @@ def _pool_setup(ctx, inputs, output):
 def _pool_grad(ctx, grad_y):
     x, mu, sigma, weight, seed = ctx.saved_tensors
     wants_x, wants_params = ctx.needs_input_grad[0] and not ctx.linked, any(ctx.needs_input_grad[1:4])
-    grad_x, *grads = torch.ops.gausspool.pool_backward(grad_y, x, mu, sigma, weight, seed, None, wants_x, wants_params,
-                                                       *ctx.pooling)
-    grads = [grad if wanted else None for grad, wanted in zip(grads, ctx.needs_input_grad[1:4])]
-    links = (None, None)
+    grads, links = [None] * 4, [None] * 2
+    if wants_x or wants_params:
+        grads = torch.ops.gausspool.pool_backward(grad_y, x, mu, sigma, weight, seed, None, wants_x, wants_params,
+                                                  *ctx.pooling)
+        grads = [grad if wanted else None for grad, wanted in zip(grads, (wants_x, *ctx.needs_input_grad[1:4]))]
     if ctx.linked:
         params = {"mu": mu, "sigma": sigma, "weight": weight}
-        links = (grad_y, torch.stack([params[name] for name in ctx.pooling.param_names()]))
-    return (grad_x if wants_x else None, *grads, None, *links, *[None] * len(ctx.pooling))
+        links = [grad_y, torch.stack([params[name] for name in ctx.pooling.param_names()])]
+    return (*grads, None, *links, *[None] * len(ctx.pooling))
 
 
 def _guide_setup(ctx, inputs, output):
@@ -172,8 +176,8 @@ def _refuse_double_backward(ctx, *grads):
 # ---- Registration ---------------------------------------------------------------------------
 
 def _below_autograd(op: Callable, args):
-    """The same operator without its autograd kernel. The guard of PyTorch 1.13 is not a context manager: it lasts while the object
-    does."""
+    """The same operator without its autograd kernel. The guard of PyTorch 1.13 is not a context manager: it lasts while
+    the object does."""
     guard = torch._C._AutoDispatchBelowAutograd()
     try:
         return op(*args)
@@ -185,15 +189,13 @@ def _autograd_kernel(name: str, backward: Callable, setup_context: Callable) -> 
     """What torch.library.register_autograd makes, for versions before 2.4 that do not have it."""
     op = getattr(torch.ops.gausspool, name)
 
-    class Node(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *args):
-            output = _below_autograd(op, args)
-            setup_context(ctx, args, output)
-            return output
+    def forward(ctx, *args):
+        output = _below_autograd(op, args)
+        setup_context(ctx, args, output)
+        return output
 
-    Node.backward = staticmethod(backward)
-    Node.__name__ = Node.__qualname__ = f"{name}_autograd"
+    Node = type(f"{name}_autograd", (torch.autograd.Function,),
+                {"forward": staticmethod(forward), "backward": staticmethod(backward)})
 
     def kernel(*args):
         differentiated = any(isinstance(arg, Tensor) and arg.requires_grad for arg in args)
@@ -223,12 +225,13 @@ _register(_operators, "guide", _guide_cpu, _guide_fake, _guide_grad, _guide_setu
 
 def pool(x: Tensor, pooling: Pooling, mu: Optional[Tensor] = None, sigma: Optional[Tensor] = None,
          weight: Optional[Tensor] = None, seed: Optional[Tensor] = None,
-         links: Tuple[Optional[Tensor], Optional[Tensor]] = (None, None)) -> Tensor:
-    """y [n][c][h'][w'] of x [n][c][h][w]. mu, sigma and weight are dense, of param_dtype(x.dtype), shaped as in _param_shape()."""
+         links: Links = (None, None)) -> Tensor:
+    """y [n][c][h'][w'] of x [n][c][h][w]. mu, sigma and weight are dense, of param_dtype(x.dtype), shaped as in
+    _param_shape()."""
     return torch.ops.gausspool.pool(x, mu, sigma, weight, seed, *links, *pooling)
 
 
-def guide(x: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) -> Tuple[Tensor, Tuple[Tensor, Tensor]]:
+def guide(x: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) -> Tuple[Tensor, Links]:
     """x's global average [n][c], and the links for pool() with the same pooling and seed."""
-    average, *links = torch.ops.gausspool.guide(x, seed, *pooling)
-    return average, tuple(links)
+    average, link_y, link_params = torch.ops.gausspool.guide(x, seed, *pooling)
+    return average, (link_y, link_params)

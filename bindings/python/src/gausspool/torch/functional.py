@@ -1,14 +1,15 @@
 """The poolings as functions, with the argument names of ``torch.nn.functional``.
 
-All take the input as (N, C, H, W) or (C, H, W), of float32, float64, bfloat16 or float16, contiguous, channels-last or sliced, and give
-(N, C, H', W') of the same type in the same memory order, H' and W' as ``torch.nn.functional.avg_pool2d`` has them. ``kernel_size``,
-``stride`` (by default the kernel's) and ``padding`` are a number or a pair (height, width). 16-bit inputs are computed in float32.
-What is drawn follows ``torch.manual_seed``, or ``generator`` if given.
+All take the input as (N, C, H, W) or (C, H, W), of float32, float64, bfloat16 or float16, contiguous, channels-last or
+sliced, and give (N, C, H', W') of the same type in the same memory order, H' and W' as
+``torch.nn.functional.avg_pool2d`` has them. ``kernel_size``, ``stride`` (by default the kernel's) and ``padding`` are a
+number or a pair (height, width). 16-bit inputs are computed in float32. What is drawn follows ``torch.manual_seed``, or
+``generator`` if given.
 
 Wrong arguments raise ValueError or TypeError, which tell what was expected and what was found.
 """
 import math
-from typing import Optional, Union
+from typing import Dict, Optional, Union
 
 import torch
 from torch import Tensor
@@ -30,8 +31,9 @@ def gaussian_pool2d(input: Tensor, weight: Param, kernel_size: Size2d, stride: O
                     ceil_mode: bool = False, count_include_pad: bool = True, eps: float = 1e-6) -> Tensor:
     """Window mean + weight · window deviation (T. Kobayashi, NeurIPS 2019, equation 1, with a weight of any origin).
 
-    ``weight`` is a number, or a tensor with its own gradient: (C,), (N, C), (N, C, 1, 1), or (N, C, H', W') for one to each window; axes of
-    length 1 broadcast. The deviation is sqrt(max(variance, eps)); where the clamp holds, no gradient goes through it.
+    ``weight`` is a number, or a tensor with its own gradient: (C,), (N, C), (N, C, 1, 1), or (N, C, H', W') for one to
+    each window; axes of length 1 broadcast. The deviation is sqrt(max(variance, eps)); where the clamp holds, no
+    gradient goes through it.
 
     >>> x = torch.tensor([[[[0.0, 2.0], [2.0, 0.0]]]])
     >>> gaussian_pool2d(x, 0.5, kernel_size=2)
@@ -59,9 +61,9 @@ def sampled_gaussian_pool2d(input: Tensor, mu: Optional[Param], sigma: Optional[
     half_gaussian     abs(sigma · e)              sigma · sqrt(2/π)
     ================  ==========================  ================
 
-    ``mu`` and ``sigma`` are numbers or tensors (C,), (N, C) or (N, C, 1, 1) with gradients. half_gaussian has no mu, and at inference the
-    other two need no sigma: pass None. ``stochasticity`` is 'HWCN' (a draw for each output element), 'CN' (one for each
-    sample and channel) or 'none', also spelled None.
+    ``mu`` and ``sigma`` are numbers or tensors (C,), (N, C) or (N, C, 1, 1) with gradients. half_gaussian has no mu,
+    and at inference the other two need no sigma: pass None. ``stochasticity`` is 'HWCN' (a draw for each output
+    element), 'CN' (one for each sample and channel) or 'none', also spelled None.
 
     >>> x, mu, sigma = torch.rand(2, 3, 8, 8), torch.zeros(2, 3), torch.ones(2, 3)
     >>> sampled_gaussian_pool2d(x, mu, sigma, kernel_size=2).shape
@@ -79,17 +81,18 @@ def sampled_gaussian_pool2d(input: Tensor, mu: Optional[Param], sigma: Optional[
     if exporting():
         arguments.check_export(pooling)
         return _like_input(input, plain(x, pooling._replace(kind="weighted"), _inference_weight(pooling, params)))
-    params = dict(zip(params, arguments.same_shape(*params.values())))
+    params = arguments.same_shape(params)
     seed = None if draws == "none" else arguments.draw_seed(generator)
-    return _like_input(input, pool(x, pooling, seed=seed, **params))
+    return _like_input(input, pool(x, pooling, mu=params.get("mu"), sigma=params.get("sigma"), seed=seed))
 
 
 def max_entropy_pool2d(input: Tensor, weight: Param, kernel_size: Size2d, stride: Optional[Size2d] = None,
                        padding: Size2d = 0, ceil_mode: bool = False) -> Tensor:
-    """Σ p_i · x_i with p = softmax(weight · x) over the window (T. Kobayashi, "Global Feature Guided Local Pooling", ICCV 2019).
+    """Σ p_i · x_i with p = softmax(weight · x) over the window (T. Kobayashi, "Global Feature Guided Local Pooling",
+    ICCV 2019).
 
-    ``weight``, the paper's λ, is as in :func:`gaussian_pool2d`: 0 gives the average of the real elements, and the larger, the
-    closer to the maximum.
+    ``weight``, the paper's λ, is as in :func:`gaussian_pool2d`: 0 gives the average of the real elements, and the
+    larger, the closer to the maximum.
 
     >>> max_entropy_pool2d(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), 0.0, kernel_size=2)
     tensor([[[[1.5000]]]])
@@ -101,8 +104,8 @@ def max_entropy_pool2d(input: Tensor, weight: Param, kernel_size: Size2d, stride
 
 def soft_pool2d(input: Tensor, kernel_size: Size2d, stride: Optional[Size2d] = None, padding: Size2d = 0,
                 ceil_mode: bool = False) -> Tensor:
-    """Maximum-entropy pooling with weight 1 (Stergiou, Poppe and Kalliatakis, "Refining activation downsampling with SoftPool",
-    ICCV 2021).
+    """Maximum-entropy pooling with weight 1 (Stergiou, Poppe and Kalliatakis, "Refining activation downsampling with
+    SoftPool", ICCV 2021).
 
     >>> soft_pool2d(torch.zeros(1, 1, 4, 4), kernel_size=2).shape
     torch.Size([1, 1, 2, 2])
@@ -129,8 +132,8 @@ def stochastic_pool2d(input: Tensor, kernel_size: Size2d, stride: Optional[Size2
 
 def mixed_pool2d(input: Tensor, weight: Param, kernel_size: Size2d, stride: Optional[Size2d] = None, padding: Size2d = 0,
                  ceil_mode: bool = False, count_include_pad: bool = True) -> Tensor:
-    """weight · maximum + (1 − weight) · mean (Lee, Gallagher and Tu, "Generalizing Pooling Functions in Convolutional Neural
-    Networks", AISTATS 2016). ``weight`` is as in :func:`gaussian_pool2d`.
+    """weight · maximum + (1 − weight) · mean (Lee, Gallagher and Tu, "Generalizing Pooling Functions in Convolutional
+    Neural Networks", AISTATS 2016). ``weight`` is as in :func:`gaussian_pool2d`.
 
     >>> mixed_pool2d(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), 0.5, kernel_size=2)
     tensor([[[[2.2500]]]])
@@ -144,7 +147,8 @@ def gated_pool2d(input: Tensor, mask: Tensor, kernel_size: Size2d, stride: Optio
                  ceil_mode: bool = False, count_include_pad: bool = True) -> Tensor:
     """Mixed pooling whose weight each window makes itself: sigmoid(Σ mask_i · x_i) (Lee, Gallagher and Tu, AISTATS 2016).
 
-    ``mask`` is (kernel height, kernel width), or (C, kernel height, kernel width) for one to each channel, with its gradient.
+    ``mask`` is (kernel height, kernel width), or (C, kernel height, kernel width) for one to each channel, with its
+    gradient.
 
     >>> gated_pool2d(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), torch.zeros(2, 2), kernel_size=2)
     tensor([[[[2.2500]]]])
@@ -157,11 +161,11 @@ def gated_pool2d(input: Tensor, mask: Tensor, kernel_size: Size2d, stride: Optio
 
 def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Size2d, stride: Optional[Size2d] = None, ceil_mode: bool = False,
               padding: Size2d = 0, count_include_pad: bool = True) -> Tensor:
-    """(Σ abs(x_i)^norm_type)^(1 / norm_type), ``norm_type`` at least 1: ``torch.nn.functional.lp_pool2d`` for even ones or inputs that are
-    not negative.
+    """(Σ abs(x_i)^norm_type)^(1 / norm_type), ``norm_type`` at least 1: ``torch.nn.functional.lp_pool2d`` for even ones
+    or inputs that are not negative.
 
-    Windows cut off by ``ceil_mode`` or, with ``count_include_pad=False``, by the padding are scaled up to the whole kernel's number
-    of elements. Where the output is 0 its gradient is 0.
+    Windows cut off by ``ceil_mode`` or, with ``count_include_pad=False``, by the padding are scaled up to the whole
+    kernel's number of elements. Where the output is 0 its gradient is 0.
 
     >>> lp_pool2d(torch.tensor([[[[3.0, 4.0], [0.0, 0.0]]]]), 2, kernel_size=2)
     tensor([[[[5.]]]])
@@ -215,7 +219,7 @@ def _pool_plain(input: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) 
     return _like_input(input, pool(x, pooling, seed=seed))
 
 
-def _inference_weight(pooling: Pooling, params: dict) -> Tensor:
+def _inference_weight(pooling: Pooling, params: Dict[str, Tensor]) -> Tensor:
     """W without draws, the form that is exported."""
     if pooling.kind == "half_gaussian":
         return params["sigma"] * math.sqrt(2 / math.pi)

@@ -11,7 +11,7 @@ from . import _arguments as arguments
 from . import functional
 from ._arguments import Size2d
 from ._describe import Pooling, param_dtype
-from ._ops import guide, pool
+from ._ops import Links, guide, pool
 from .onnx import exporting, plain_average
 
 __all__ = ["GaussianPooling2d", "MaxEntPooling2d"]
@@ -45,13 +45,14 @@ class _GuidedPooling2d(nn.Module):
                              f"{tuple(input.shape)}")
         return x
 
-    def _average(self, x: Tensor, pooling: Pooling, seed: Optional[Tensor]) -> Tuple[Tensor, tuple]:
+    def _average(self, x: Tensor, pooling: Pooling, seed: Optional[Tensor]) -> Tuple[Tensor, Links]:
         """(N, C, 1, 1) means of x in the type of the head's weights, and the links for _pool()."""
-        average, links = (plain_average(x), ()) if exporting() else guide(x, pooling, seed)
+        average, links = (plain_average(x), (None, None)) if exporting() else guide(x, pooling, seed)
         dtype = next(self.parameters()).dtype
         return average[:, :, None, None].to(dtype), links
 
-    def _pool(self, input: Tensor, x: Tensor, pooling: Pooling, seed: Optional[Tensor], links: tuple, **params: Tensor) -> Tensor:
+    def _pool(self, input: Tensor, x: Tensor, pooling: Pooling, seed: Optional[Tensor], links: Links,
+              **params: Tensor) -> Tensor:
         params = {name: param.flatten(1).to(param_dtype(x.dtype)).contiguous() for name, param in params.items()}
         y = pool(x, pooling, seed=seed, links=links, **params)
         return y.squeeze(0) if input.dim() == 3 else y
@@ -62,12 +63,13 @@ class _GuidedPooling2d(nn.Module):
 
 
 class GaussianPooling2d(_GuidedPooling2d):
-    """Gaussian pooling with global feature guided parameters: window mean + W · window deviation (T. Kobayashi, "Gaussian-Based
-    Pooling for Convolutional Neural Networks", NeurIPS 2019).
+    """Gaussian pooling with global feature guided parameters: window mean + W · window deviation (T. Kobayashi,
+    "Gaussian-Based Pooling for Convolutional Neural Networks", NeurIPS 2019).
 
-    In training W = softplus(mu + sigma · e), e ~ N(0, 1); in eval mode W = softplus(mu). mu and sigma, one for each sample and channel, are
-    made from the input's global average by two small layers with batch norm, as in the published layer, whose signature and state
-    dict this one has. As theirs, batch norm in training needs a batch of at least two.
+    In training W = softplus(mu + sigma · e), e ~ N(0, 1); in eval mode W = softplus(mu). mu and sigma, one for each
+    sample and channel, are made from the input's global average by two small layers with batch norm, as in the
+    published layer, whose signature and state dict this one has. As theirs, batch norm in training needs a batch of at
+    least two.
 
     Args:
         num_features: channels C of the input.
@@ -76,8 +78,8 @@ class GaussianPooling2d(_GuidedPooling2d):
         stochasticity: 'HWCN' draws e for every output element, 'CN' for every sample and channel, None (or 'none') never.
         eps: least variance of a window; where it is clamped no gradient goes through the deviation.
 
-    Shapes: (N, C, H, W) or (C, H, W) to (N, C, H', W') or (C, H', W'), H' and W' as ``torch.nn.AvgPool2d`` has them, in the input's type
-    (float32, float64, bfloat16, float16) and memory order.
+    Shapes: (N, C, H, W) or (C, H, W) to (N, C, H', W') or (C, H', W'), H' and W' as ``torch.nn.AvgPool2d`` has them, in
+    the input's type (float32, float64, bfloat16, float16) and memory order.
 
     >>> pool = GaussianPooling2d(8, kernel_size=2)
     >>> pool(torch.rand(4, 8, 6, 6)).shape
@@ -117,8 +119,8 @@ class GaussianPooling2d(_GuidedPooling2d):
         hidden = self.ToHidden(average)  # its own averaging leaves a map of one element as it is
         mu = self.ToMean(hidden)
         if exporting():
-            return functional.sampled_gaussian_pool2d(input, mu, None, self.kernel_size, self.stride, self.padding, self.ceil_mode,
-                                                      self.count_include_pad, "none", self.eps)
+            return functional.sampled_gaussian_pool2d(input, mu, None, self.kernel_size, self.stride, self.padding,
+                                                      self.ceil_mode, self.count_include_pad, "none", self.eps)
         if seed is None:
             return self._pool(input, x, pooling, seed, links, mu=mu)
         return self._pool(input, x, pooling, seed, links, mu=mu, sigma=self.ToSigma(hidden))
@@ -129,11 +131,11 @@ class GaussianPooling2d(_GuidedPooling2d):
 
 
 class MaxEntPooling2d(_GuidedPooling2d):
-    """Maximum-entropy pooling with a global feature guided parameter: Σ p_i · x_i, p = softmax(λ · x) over the window (T. Kobayashi,
-    "Global Feature Guided Local Pooling", ICCV 2019).
+    """Maximum-entropy pooling with a global feature guided parameter: Σ p_i · x_i, p = softmax(λ · x) over the window
+    (T. Kobayashi, "Global Feature Guided Local Pooling", ICCV 2019).
 
-    λ, one for each sample and channel, is ``activation`` ('softplus' or 'sigmoid') of two small layers with batch norm over the input's
-    global average. Padding takes no part, so there is no ``count_include_pad``.
+    λ, one for each sample and channel, is ``activation`` ('softplus' or 'sigmoid') of two small layers with batch norm
+    over the input's global average. Padding takes no part, so there is no ``count_include_pad``.
 
     Args and shapes: as :class:`GaussianPooling2d`.
 
