@@ -5,7 +5,7 @@ places in one run: milliseconds, peak memory and ratios.
     bench/torch_layer.py [--network resnet50] [--batch 16] [--threads 2] [--repeat 5] [--place NAME]... [--no-memory]
                          [--json | --rows FILE...]
 
-Measured alternately on the same input, float32, in NCHW and channels_last: gausspool's GaussianPooling2d, the same formula in PyTorch
+Measured in turn on the same input, float32, in NCHW and channels_last: gausspool's GaussianPooling2d, the same formula in PyTorch
 (the naive layer: average poolings of x and of x², autograd), AvgPool2d and MaxPool2d. "step" is forward and backward in training, every
 gradient included; "inference" is eval mode without autograd. Peak memory is that of a step beyond what the process held before,
 which has the input and the output's gradient, each layer and layout in a process of its own.
@@ -17,8 +17,10 @@ Needs build/python: make python.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +31,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from gausspool.torch import GaussianPooling2d  # noqa: E402
-from pool_torch import LAYOUTS, PASSES, measure_layers, read_places  # noqa: E402
+from pool_torch import LAYOUTS, PASSES, read_places  # noqa: E402
 
 LAYERS = [("gausspool", "CN"), ("gausspool", "HWCN"), ("naive", "CN"), ("naive", "HWCN"), ("average", "none"), ("max", "none")]
 TITLES = {"gausspool": "gausspool", "naive": "PyTorch, naive", "average": "PyTorch, average", "max": "PyTorch, max"}
@@ -114,6 +116,22 @@ def measure_times(place, options):
     return rows
 
 
+def measure_layers(layers, repeat):
+    """{layer: {pass: milliseconds}}: medians over turns, in each of which every layer makes two steps. The first is not timed: it
+    leaves the caches and the system's free memory as the layer itself does, not as the one before did."""
+    times = {layer: {name: [] for name in PASSES} for layer in layers}
+    for _ in range(repeat):
+        for layer in layers:
+            for timed in (False, True):
+                for name in PASSES:
+                    began = time.perf_counter()
+                    getattr(layer, name)()
+                    if timed:
+                        times[layer][name].append(1e3 * (time.perf_counter() - began))
+    return {layer: {name: statistics.median(values) for name, values in passes.items()}
+            for layer, passes in times.items()}
+
+
 def identify(place, name, stochasticity, layout, options):
     return {"place": place[0], "layer": name, "stochasticity": stochasticity, "layout": layout, "threads": options.threads,
             "batch": options.batch}
@@ -170,12 +188,15 @@ def measure_memory(options):
 # ---- Results --------------------------------------------------------------------------------
 
 def sum_rows(rows, fields):
-    """{(layer, stochasticity, layout): {field: sum over the places}}"""
-    sums = {}
+    """{(layer, stochasticity, layout): {field: sum over the places}}; of a place that was measured several times the medians."""
+    places = {}
     for row in rows:
-        total = sums.setdefault((row["layer"], row["stochasticity"], row["layout"]), dict.fromkeys(fields, 0.0))
+        places.setdefault((row["place"], row["layer"], row["stochasticity"], row["layout"]), []).append(row)
+    sums = {}
+    for (_, *key), found in places.items():
+        total = sums.setdefault(tuple(key), dict.fromkeys(fields, 0.0))
         for field in fields:
-            total[field] += row[field]
+            total[field] += statistics.median(row[field] for row in found)
     return sums
 
 
