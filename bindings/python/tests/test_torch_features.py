@@ -208,6 +208,13 @@ def test_trace_in_eval():
         assert torch.equal(traced(x), expected) and torch.equal(loaded(x), expected)
 
 
+def test_fx_keeps_the_layers_whole():
+    net, x = make_net().eval(), torch.randn(2, 3, 12, 12)
+    traced = torch.fx.symbolic_trace(net)
+    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["0", "1", "2", "3"]
+    assert torch.equal(traced(x), net(x))
+
+
 def test_meta_tensors():
     net = make_net().to("meta")
     assert net(torch.empty(2, 3, 12, 12, device="meta")).shape == (2, 8, 2, 2)
@@ -284,12 +291,25 @@ def test_exported_for_any_size():
 
 # ---- Parallel training ----------------------------------------------------------------------
 
+def replicate(module):
+    """A replica as DataParallel makes it: its parameters are attributes, no longer in parameters()."""
+    replica = module._replicate_for_data_parallel()
+    for name, child in module._modules.items():
+        replica._modules[name] = replicate(child)
+    for name, parameter in module._parameters.items():
+        setattr(replica, name, parameter.view_as(parameter))
+    return replica
+
+
 def test_data_parallel():
     net, x = make_net(), torch.randn(4, 3, 12, 12)
-    torch.manual_seed(1)
-    expected = net(x)
-    torch.manual_seed(1)
-    assert torch.equal(nn.DataParallel(net)(x), expected)  # one replica without a GPU
+    replica = replicate(net)
+    assert not list(replica.parameters())
+    results = []
+    for each in (net, nn.DataParallel(net), replica):  # without a GPU DataParallel is the module itself
+        torch.manual_seed(1)
+        results.append(each(x))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
 def test_replicas_in_threads():

@@ -79,8 +79,7 @@ def sampled_gaussian_pool2d(input: Tensor, mu: Optional[Param], sigma: Optional[
     params = {name: arguments.small_param(_given(value, name, kind), x, name)
               for name, value in (("mu", mu), ("sigma", sigma)) if name in pooling.param_names()}
     if exporting():
-        arguments.check_export(pooling)
-        return _like_input(input, plain(x, pooling._replace(kind="weighted"), _inference_weight(pooling, params)))
+        return _like_input(input, export_guided(x, pooling, params))
     params = arguments.same_shape(params)
     seed = None if draws == "none" else arguments.draw_seed(generator)
     return _like_input(input, pool(x, pooling, mu=params.get("mu"), sigma=params.get("sigma"), seed=seed))
@@ -197,33 +196,39 @@ def max_pool2d(input: Tensor, kernel_size: Size2d, stride: Optional[Size2d] = No
     return _pool_plain(input, arguments.describe_pooling("max", kernel_size, stride, padding, ceil_mode))
 
 
-# ---- What they share ------------------------------------------------------------------------
+# ---- In PyTorch's standard operators, for export --------------------------------------------
 
-def plain(x: Tensor, pooling: Pooling, weight: Optional[Tensor] = None) -> Tensor:
-    """In PyTorch's standard operators, for export."""
+def export_guided(x: Tensor, pooling: Pooling, params: Dict[str, Tensor]) -> Tensor:
+    """The form for inference of a pooling that is given mu and sigma, or λ: [n or 1][c or 1]."""
+    arguments.check_export(pooling)
+    if pooling.kind not in _SAMPLED:
+        return _export(x, pooling, params["weight"])
+    if pooling.kind == "half_gaussian":
+        weight = params["sigma"] * math.sqrt(2 / math.pi)
+    else:
+        weight = F.softplus(params["mu"]) if pooling.kind == "isp_gaussian" else params["mu"]
+    return _export(x, pooling._replace(kind="weighted"), weight)
+
+
+def _export(x: Tensor, pooling: Pooling, weight: Optional[Tensor] = None) -> Tensor:
     if weight is not None and weight.dim() == 2:
         weight = weight[:, :, None, None]
     return plain_pool(pooling.kind, x, pooling.kernel_size, pooling.stride, pooling.padding, pooling.ceil_mode,
                       pooling.count_include_pad, weight=weight, eps=pooling.eps, norm=pooling.norm)
 
 
+# ---- What they share ------------------------------------------------------------------------
+
 def _pool_weighted(x: Tensor, pooling: Pooling, weight: Tensor) -> Tensor:
-    return plain(x, pooling, weight) if exporting() else pool(x, pooling, weight=weight)
+    return _export(x, pooling, weight) if exporting() else pool(x, pooling, weight=weight)
 
 
 def _pool_plain(input: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) -> Tensor:
     x = arguments.check_input(input, pooling)
     if exporting():
         arguments.check_export(pooling)
-        return _like_input(input, plain(x, pooling))
+        return _like_input(input, _export(x, pooling))
     return _like_input(input, pool(x, pooling, seed=seed))
-
-
-def _inference_weight(pooling: Pooling, params: Dict[str, Tensor]) -> Tensor:
-    """W without draws, the form that is exported."""
-    if pooling.kind == "half_gaussian":
-        return params["sigma"] * math.sqrt(2 / math.pi)
-    return F.softplus(params["mu"]) if pooling.kind == "isp_gaussian" else params["mu"]
 
 
 def _given(value: Optional[Param], name: str, kind: str) -> Union[float, Tensor]:

@@ -2,16 +2,17 @@
 
 Names and order of their parameters are those of the published layers, so that checkpoints load.
 """
-from typing import Optional, Tuple
+from typing import Dict, Optional
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from . import _arguments as arguments
-from . import functional
 from ._arguments import Size2d
 from ._describe import Pooling, param_dtype
-from ._ops import Links, guide, pool
+from ._ops import guide, pool
+from .functional import export_guided
 from .onnx import exporting, plain_average
 
 __all__ = ["GaussianPooling2d", "MaxEntPooling2d"]
@@ -38,24 +39,40 @@ class _GuidedPooling2d(nn.Module):
     def _describe(self) -> Pooling:
         raise NotImplementedError
 
+    def _head(self) -> nn.Sequential:
+        """The part that takes the average."""
+        raise NotImplementedError
+
+    def _make_params(self, average: Tensor, pooling: Pooling) -> Dict[str, Tensor]:
+        """(N, C, 1, 1) each, from the average (N, C, 1, 1)."""
+        raise NotImplementedError
+
+    def forward(self, input: Tensor) -> Tensor:
+        if isinstance(input, torch.fx.Proxy):  # torch.fx takes the layer as a whole, as it takes PyTorch's own
+            return input.tracer.create_proxy("call_module", input.tracer.path_of_module(self), (input,), {})
+        pooling = self._describe()
+        x = self._check_input(input, pooling)
+        seed = None if pooling.stochasticity == "none" else arguments.draw_seed()
+        average, links = (plain_average(x), (None, None)) if exporting() else guide(x, pooling, seed)
+        made = self._make_params(average[:, :, None, None].to(self._head_dtype(average)), pooling)
+        params = {name: param.flatten(1).to(param_dtype(x.dtype)).contiguous() for name, param in made.items()}
+        if exporting():
+            y = export_guided(x, pooling, params)
+        else:
+            y = pool(x, pooling, params.get("mu"), params.get("sigma"), params.get("weight"), seed, links)
+        return y.squeeze(0) if input.dim() == 3 else y
+
+    def _head_dtype(self, average: Tensor) -> torch.dtype:
+        """A layer in float32 also takes 16-bit input. Not from parameters(): a replica of DataParallel has none."""
+        weight = self._head()[1].weight
+        return weight.dtype if isinstance(weight, Tensor) else average.dtype
+
     def _check_input(self, input: Tensor, pooling: Pooling) -> Tensor:
         x = arguments.check_input(input, pooling)
         if not torch.jit.is_tracing() and x.shape[1] != self.num_features:
             raise ValueError(f"{type(self).__name__}: expected {self.num_features} channels, found {x.shape[1]} in an input of "
                              f"{tuple(input.shape)}")
         return x
-
-    def _average(self, x: Tensor, pooling: Pooling, seed: Optional[Tensor]) -> Tuple[Tensor, Links]:
-        """(N, C, 1, 1) means of x in the type of the head's weights, and the links for _pool()."""
-        average, links = (plain_average(x), (None, None)) if exporting() else guide(x, pooling, seed)
-        dtype = next(self.parameters()).dtype
-        return average[:, :, None, None].to(dtype), links
-
-    def _pool(self, input: Tensor, x: Tensor, pooling: Pooling, seed: Optional[Tensor], links: Links,
-              **params: Tensor) -> Tensor:
-        params = {name: param.flatten(1).to(param_dtype(x.dtype)).contiguous() for name, param in params.items()}
-        y = pool(x, pooling, seed=seed, links=links, **params)
-        return y.squeeze(0) if input.dim() == 3 else y
 
     def extra_repr(self) -> str:
         return (f"{self.num_features}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
@@ -109,21 +126,15 @@ class GaussianPooling2d(_GuidedPooling2d):
         return arguments.describe_pooling(self._kind, self.kernel_size, self.stride, self.padding, self.ceil_mode,
                                           self.count_include_pad, self.eps, draws=draws)
 
-    def forward(self, input: Tensor) -> Tensor:
-        pooling = self._describe()
-        x = self._check_input(input, pooling)
-        if exporting():
-            arguments.check_export(pooling)
-        seed = None if pooling.stochasticity == "none" else arguments.draw_seed()
-        average, links = self._average(x, pooling, seed)
+    def _head(self) -> nn.Sequential:
+        return self.ToHidden
+
+    def _make_params(self, average: Tensor, pooling: Pooling) -> Dict[str, Tensor]:
         hidden = self.ToHidden(average)  # its own averaging leaves a map of one element as it is
-        mu = self.ToMean(hidden)
-        if exporting():
-            return functional.sampled_gaussian_pool2d(input, mu, None, self.kernel_size, self.stride, self.padding,
-                                                      self.ceil_mode, self.count_include_pad, "none", self.eps)
-        if seed is None:
-            return self._pool(input, x, pooling, seed, links, mu=mu)
-        return self._pool(input, x, pooling, seed, links, mu=mu, sigma=self.ToSigma(hidden))
+        params = {"mu": self.ToMean(hidden)}
+        if pooling.stochasticity != "none":
+            params["sigma"] = self.ToSigma(hidden)
+        return params
 
     def extra_repr(self) -> str:
         return (f"{super().extra_repr()}, count_include_pad={self.count_include_pad}, stochasticity={self.stochasticity!r}, "
@@ -159,14 +170,11 @@ class MaxEntPooling2d(_GuidedPooling2d):
     def _describe(self) -> Pooling:
         return arguments.describe_pooling(self._kind, self.kernel_size, self.stride, self.padding, self.ceil_mode)
 
-    def forward(self, input: Tensor) -> Tensor:
-        pooling = self._describe()
-        x = self._check_input(input, pooling)
-        average, links = self._average(x, pooling, None)
-        weight = self.ToParam(average)
-        if exporting():
-            return functional.max_entropy_pool2d(input, weight, self.kernel_size, self.stride, self.padding, self.ceil_mode)
-        return self._pool(input, x, pooling, None, links, weight=weight)
+    def _head(self) -> nn.Sequential:
+        return self.ToParam
+
+    def _make_params(self, average: Tensor, pooling: Pooling) -> Dict[str, Tensor]:
+        return {"weight": self.ToParam(average)}
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation!r}"
