@@ -22,7 +22,13 @@ GP_INLINE void gp_load_pairs(const gp_element *from, int windows, vf *even, vf *
   if (windows == GP_LANES)
     memcpy(&words, from, sizeof words);
   else
-    for (int i = 0; i < windows; ++i) words[i] = from[2 * i] | (uint32_t)from[2 * i + 1] << 16;
+#if defined(__AVX512F__)
+    words = (vu)_mm512_maskz_loadu_epi32((__mmask16)((1u << windows) - 1), from);
+#elif defined(__AVX2__)
+    words = (vu)_mm256_maskload_epi32((const int *)(const void *)from, vi_first(windows));
+#else
+    for (int i = 0; i < windows; ++i) memcpy((uint32_t *)&words + i, from + 2 * i, sizeof(uint32_t));
+#endif
   *even = (vf)(words << 16);
   *odd = (vf)(words & 0xFFFF0000u);
 }
@@ -33,10 +39,11 @@ GP_INLINE void gp_store_pairs(gp_element *to, vf even, vf odd, int windows, bool
   else if (windows == GP_LANES)
     memcpy(to, &words, sizeof words);
   else
-    for (int i = 0; i < windows; ++i) {
-      to[2 * i] = (gp_element)words[i];
-      to[2 * i + 1] = (gp_element)(words[i] >> 16);
-    }
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_epi32(to, (__mmask16)((1u << windows) - 1), (__m512i)words);
+#else
+    gp_store_pieces(to, &words, windows * 4);
+#endif
 }
 GP_INLINE vf gp_sorted(vf value) { return value; }
 GP_INLINE vf gp_unsorted(vf value) { return value; }

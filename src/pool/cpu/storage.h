@@ -84,13 +84,48 @@ GP_INLINE vh vh_of_vf(vf value) {
 #endif
 #endif
 
+#if !defined(__AVX512F__)
+/* The first `count` of four elements, zeros in the others. By way of an integer: a vector loaded from what was stored in
+ * pieces would wait for them. */
+GP_INLINE uint64_t gp_load_first(const gp_element *from, int count) {
+  uint64_t word = 0;
+  uint32_t two;
+  if (count >= 4) {
+    memcpy(&word, from, sizeof word);
+    return word;
+  }
+  if (count & 1) word = (uint64_t)from[count - 1] << 16 * (count - 1);
+  if (count & 2) {
+    memcpy(&two, from, sizeof two);
+    word |= two;
+  }
+  return word;
+}
+
+/* The first `bytes` of a vector, an even number, in pieces. */
+GP_INLINE void gp_store_pieces(void *to, const void *from, int bytes) {
+  char *target = to;
+  const char *source = from;
+  for (int piece = GP_VECTOR_BYTES / 2; piece >= 2; piece /= 2) {
+    if ((bytes & piece) == 0) continue;
+    memcpy(target, source, (size_t)piece);
+    target += piece;
+    source += piece;
+  }
+}
+#endif
+
 GP_INLINE vf vf_load_element(const gp_element *from, int count) {
   if (count == GP_LANES) return vf_of_vh(*(const vh_memory *)from);
-  gp_element part[GP_LANES] = {0};
-  for (int i = 0; i < count; ++i) part[i] = from[i];
+#if defined(__AVX512F__)
+  return vf_of_vh((vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), from));
+#else
+  uint64_t words[GP_LANES / 4] = {gp_load_first(from, count)};
+  if (count > 4) words[GP_LANES / 4 - 1] = gp_load_first(from + 4, count - 4);
   vh half;
-  memcpy(&half, part, sizeof half);
+  memcpy(&half, words, sizeof half);
   return vf_of_vh(half);
+#endif
 }
 GP_INLINE void vf_store_element(gp_element *to, vf value, int count) {
   vh half = vh_of_vf(value);
@@ -98,9 +133,11 @@ GP_INLINE void vf_store_element(gp_element *to, vf value, int count) {
     *(vh_memory *)to = half;
     return;
   }
-  gp_element part[GP_LANES];
-  memcpy(part, &half, sizeof half);
-  for (int i = 0; i < count; ++i) to[i] = part[i];
+#if defined(__AVX512F__)
+  _mm256_mask_storeu_epi16(to, (__mmask16)((1u << count) - 1), (__m256i)half);
+#else
+  gp_store_pieces(to, &half, count * (int)sizeof(gp_element));
+#endif
 }
 GP_INLINE void vf_stream_element(gp_element *to, vf value) {
   vh half = vh_of_vf(value);
