@@ -86,8 +86,16 @@ static void pick_halving(test_random *random, gp_pool_desc *desc, bool large) {
     desc->kernel[axis] = desc->stride[axis] = 2;
     desc->padding[axis] = desc->adaptive[axis] = 0;
   }
-  desc->height = 2 * (1 + random_below(random, large ? 50 : 5));
-  desc->width = 2 * (1 + random_below(random, large ? 100 : 20));
+  desc->height = 2 * (1 + random_below(random, large ? 50 : 3));
+  desc->width = 2 * (1 + random_below(random, large ? 100 : 40));
+  /* Rows that are cut: longer than their weights have room, or than float is good for their sums. */
+  if (large && random_one_in(random, 3)) {
+    desc->height = 2;
+    desc->width =
+        random_one_in(random, 2) ? 1000 + 2 * random_below(random, 100) : 16384 + 2 * random_below(random, 100);
+  }
+  if (random_one_in(random, 8)) ++desc->height;
+  if (random_one_in(random, 8)) ++desc->width;
 }
 
 static gp_dtype pick_dtype(test_random *random) {

@@ -7,7 +7,8 @@
 #include "pool/cpu/backward.h"
 #include "pool/cpu/shuffle.h"
 
-/* Sums over columns are made in as many parts, by column modulo GP_PAIR_SUMS, on every instruction set. */
+/* Sums over columns are made in as many parts, by column modulo GP_PAIR_SUMS, or by group of four where weights are drawn
+ * (plane.h), on every instruction set. */
 enum { GP_PAIR_SUMS = 16 };
 
 /* ---- Split and joined ---------------------------------------------------------------------- */

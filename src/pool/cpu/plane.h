@@ -29,7 +29,10 @@ static void begin_draws(gp_work *work, int lane) {
   gp_run *groups = &work->groups;
   set_all(groups->mu, GP_RUN_MAX, work->run.mu[lane]);
   set_all(groups->sigma, GP_RUN_MAX, work->run.sigma[lane]);
-  for (int i = 0; i < GP_RUN_MAX; ++i) groups->low[i] = work->run.low[lane];
+  for (int i = 0; i < GP_RUN_MAX; ++i) {
+    groups->low[i] = work->run.low[lane];
+    groups->high[i] = 0; /* lanes past the last group draw, too, for nobody */
+  }
 }
 
 /* Philox words of a group of four draws for each lane: [word][lane]. The rows are in groups->high. */

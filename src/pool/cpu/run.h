@@ -70,12 +70,12 @@ GP_INLINE void gp_copy(int width, float *to, const float *from) {
 }
 
 /* Pairs that are four vectors of 16 lanes. More at a time gain little, and take up the instruction cache. */
-enum { GP_PAIRS = GP_LANES / 4 };
+enum { GP_DRAW_PAIRS = GP_LANES / 4 };
 
 /* Words of `pairs` of columns to half radii of the first, in place. By way of a local array, which nothing overlaps:
  * otherwise one column would be stored before the next one is loaded. */
 GP_INLINE void gp_radii(int width, int pairs, int lanes, float *words) {
-  float radius[GP_PAIRS * GP_STAGED_LANES];
+  float radius[GP_DRAW_PAIRS * GP_STAGED_LANES];
   for (int i = 0; i < pairs; ++i) gp_copy(width, radius + i * width, words + 2 * i * lanes);
   for (int i = 0; i < pairs * width; ++i) radius[i] = gp_half_radius(gp_bits_of_float(radius[i]));
   for (int i = 0; i < pairs; ++i) gp_copy(width, words + 2 * i * lanes, radius + i * width);
@@ -83,7 +83,7 @@ GP_INLINE void gp_radii(int width, int pairs, int lanes, float *words) {
 
 /* These, and words of the second columns, to normals, in place. */
 GP_INLINE void gp_turns(int width, int pairs, int lanes, float *words) {
-  float first[GP_PAIRS * GP_STAGED_LANES], second[GP_PAIRS * GP_STAGED_LANES];
+  float first[GP_DRAW_PAIRS * GP_STAGED_LANES], second[GP_DRAW_PAIRS * GP_STAGED_LANES];
   for (int i = 0; i < pairs; ++i) {
     gp_copy(width, first + i * width, words + 2 * i * lanes);
     gp_copy(width, second + i * width, words + (2 * i + 1) * lanes);
@@ -95,17 +95,22 @@ GP_INLINE void gp_turns(int width, int pairs, int lanes, float *words) {
   }
 }
 
+/* A step, gp_radii or gp_turns, of all columns. Four are what a group has (plane.h). */
+#define GP_EACH_PAIR(step)                                                                                  \
+  do {                                                                                                      \
+    int64_t column = 0;                                                                                     \
+    for (; column + 2 * GP_DRAW_PAIRS <= columns; column += 2 * GP_DRAW_PAIRS)                              \
+      for (int lane = 0; lane < lanes; lane += width)                                                       \
+        step(width, GP_DRAW_PAIRS, lanes, draws + column * lanes + lane);                                   \
+    for (; GP_DRAW_PAIRS > 2 && column + 4 <= columns; column += 4)                                         \
+      for (int lane = 0; lane < lanes; lane += width) step(width, 2, lanes, draws + column * lanes + lane); \
+    for (; column < columns; column += 2)                                                                   \
+      for (int lane = 0; lane < lanes; lane += width) step(width, 1, lanes, draws + column * lanes + lane); \
+  } while (0)
+
 GP_INLINE void gp_normals_by(int width, int lanes, int64_t columns, float *draws) {
-  int64_t column = 0;
-  for (; column + 2 * GP_PAIRS <= columns; column += 2 * GP_PAIRS)
-    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, GP_PAIRS, lanes, draws + column * lanes + lane);
-  for (; column < columns; column += 2)
-    for (int lane = 0; lane < lanes; lane += width) gp_radii(width, 1, lanes, draws + column * lanes + lane);
-  column = 0;
-  for (; column + 2 * GP_PAIRS <= columns; column += 2 * GP_PAIRS)
-    for (int lane = 0; lane < lanes; lane += width) gp_turns(width, GP_PAIRS, lanes, draws + column * lanes + lane);
-  for (; column < columns; column += 2)
-    for (int lane = 0; lane < lanes; lane += width) gp_turns(width, 1, lanes, draws + column * lanes + lane);
+  GP_EACH_PAIR(gp_radii);
+  GP_EACH_PAIR(gp_turns);
 }
 
 /* Words of `columns`, an even number, to normals, in place: each even column becomes a radius, the next one is an angle. */

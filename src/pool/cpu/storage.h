@@ -6,6 +6,10 @@
 #include "base/half.h"
 #include "pool/cpu/simd.h"
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "elements of 16 bits are read and written in pairs and fours, in little-endian order"
+#endif
+
 #define GP_STORAGE_FLOAT32  0
 #define GP_STORAGE_BFLOAT16 2
 #define GP_STORAGE_FLOAT16  3

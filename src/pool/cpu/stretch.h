@@ -1,6 +1,7 @@
 /* What the inner loops work on: a stretch of output columns, over one or more rows, whose windows all have the same shape,
  * in memory whose innermost run is channels. That memory is the caller's tensor, or a staged copy of a part of it
- * (stage.h). */
+ * (stage.h). In the loops of pairs.h the innermost run is columns: there lanes are columns, sums have GP_PAIR_SUMS parts in
+ * place of a value for each channel, and what leads from column to column or asks for memory ahead is not used. */
 #ifndef GP_POOL_CPU_STRETCH_H
 #define GP_POOL_CPU_STRETCH_H
 

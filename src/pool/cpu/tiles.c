@@ -49,10 +49,16 @@ static bool covers_once_along(const gp_pool_plan *plan, int axis) {
 
 bool gp_covers_once(const gp_pool_plan *plan) { return covers_once_along(plan, 0) && covers_once_along(plan, 1); }
 
+/* Windows of a row that pay for reading them where they lie: with fewer of them most lanes of a vector stay empty. Drawn
+ * weights come for groups of four neighbours, of which a row should have several. */
+enum { PAIR_COLUMNS = 7, DRAWN_PAIR_COLUMNS = 14 };
+
 /* Whole windows of 2×2 that step by 2, in rows of neighbouring elements. */
 static bool in_pairs(const gp_pool_plan *plan, bool backward) {
   const gp_pool_desc *desc = &plan->desc;
   if (desc->layout != GP_NCHW || plan->kind->link == GP_LINK_GATE || desc->param_shape == GP_SHAPE_NCHW) return false;
+  bool drawn = plan->kind->draws != GP_DRAWS_NOTHING && desc->stochasticity == GP_STOCHASTIC_HWCN;
+  if (plan->out_width < (drawn ? DRAWN_PAIR_COLUMNS : PAIR_COLUMNS)) return false;
   for (int axis = 0; axis < 2; ++axis) {
     if (desc->adaptive[axis] > 0 || desc->padding[axis] != 0) return false;
     if (desc->kernel[axis] != 2 || desc->stride[axis] != 2) return false;

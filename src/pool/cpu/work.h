@@ -65,7 +65,7 @@ typedef struct gp_work {
   float mask[GP_MASK_FLOATS], mask_row_sums[GP_MASK_FLOATS]; /* [element][lane] */
   double mask_sums[GP_MASK_FLOATS];
   gp_columns columns;
-  gp_run groups;             /* plane.h */
+  gp_run groups;             /* of plane.h: a lane's counter and parameters are those of four outputs of one plane */
   float unowned[GP_RUN_MAX]; /* takes dW of windows that another block counts */
   _Alignas(64) float scratch[GP_SCRATCH_FLOATS];
 } gp_work;
