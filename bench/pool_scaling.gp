@@ -32,12 +32,12 @@ do for [panel = 0:2] {
 }
 set title 'how many times as fast '.word(names, blocks).' threads are as '.word(names, 1) offset 0,-0.6
 set key default
-set key bottom right maxrows 3 noopaque samplen 2 spacing 1 font ',9'
+set key bottom right maxrows 4 noopaque samplen 1.5 spacing 1 font ',9' width -3
 plot for [panel = 0:2] data index blocks using 1:(column(4 + panel)) with linespoints linewidth 2.2 pointtype 7 \
-       pointsize 0.8 linecolor rgb colours[1 + panel] title passes[panel + 1].', a draw for each channel', \
+       pointsize 0.8 linecolor rgb colours[1 + panel] title passes[panel + 1].', for each channel', \
      for [panel = 0:1] data index blocks using 1:(column(7 + panel)) with linespoints linewidth 2.2 pointtype 5 \
-       pointsize 0.8 dashtype 2 linecolor rgb colours[1 + panel] title passes[panel + 1].', a draw for each output', \
+       pointsize 0.8 dashtype 2 linecolor rgb colours[1 + panel] title passes[panel + 1].', for each output', \
      data index blocks using 1:3 with lines linewidth 1.6 dashtype 3 linecolor rgb colours[4] title 'copying', \
-     data index blocks using 1:10 with lines linewidth 1.6 dashtype 4 linecolor rgb '#9a9a9a' title 'hashing: what the processors allow'
+     data index blocks using 1:10 with lines linewidth 1.6 dashtype 4 linecolor rgb '#9a9a9a' title 'hashing: no memory'
 unset multiplot
 unset output
