@@ -184,16 +184,6 @@ GP_INLINE void forward_pairs_at(const gp_stretch *stretch, gp_form form, int64_t
     vf_store_element(y, gp_sorted(value), windows);
 }
 
-GP_INLINE void forward_pairs(const gp_stretch *shared, gp_form form) {
-  const gp_stretch stretch = *shared;
-  for (int64_t line = 0; line < stretch.lines; ++line) {
-    int64_t column = 0;
-    for (; column + GP_LANES <= stretch.count; column += GP_LANES)
-      forward_pairs_at(&stretch, form, line, column, GP_LANES);
-    if (column < stretch.count) forward_pairs_at(&stretch, form, line, column, (int)(stretch.count - column));
-  }
-}
-
 /* ---- Backward ------------------------------------------------------------------------------ */
 
 GP_INLINE void backward_pairs_at(const gp_stretch *stretch, gp_form form, int64_t line, int64_t column, int windows) {
@@ -223,19 +213,22 @@ GP_INLINE void backward_pairs_at(const gp_stretch *stretch, gp_form form, int64_
   gp_store_pairs(grad_x + stretch->grad_x_row, grads[2], grads[3], windows, stretch->stream);
 }
 
-GP_INLINE void backward_pairs(const gp_stretch *shared, gp_form form) {
-  const gp_stretch stretch = *shared;
-  for (int64_t line = 0; line < stretch.lines; ++line) {
-    int64_t column = 0;
-    for (; column + GP_LANES <= stretch.count; column += GP_LANES)
-      backward_pairs_at(&stretch, form, line, column, GP_LANES);
-    if (column < stretch.count) backward_pairs_at(&stretch, form, line, column, (int)(stretch.count - column));
-  }
-}
+/* ---- Stretches ----------------------------------------------------------------------------- */
 
-#define PAIRS(name, form)                                                                         \
-  static void forward_pairs_##name(const gp_stretch *stretch) { forward_pairs(stretch, (form)); } \
-  static void backward_pairs_##name(const gp_stretch *stretch) { backward_pairs(stretch, (form)); }
+/* A copy, as in forward_stretch(); all vectors of windows but a row's last are whole, and their number of lanes a constant. */
+#define EACH_WINDOWS(name, at, form)                                                                               \
+  static void name(const gp_stretch *shared) {                                                                     \
+    const gp_stretch stretch = *shared;                                                                            \
+    for (int64_t line = 0; line < stretch.lines; ++line) {                                                         \
+      int64_t column = 0;                                                                                          \
+      for (; column + GP_LANES <= stretch.count; column += GP_LANES) at(&stretch, (form), line, column, GP_LANES); \
+      if (column < stretch.count) at(&stretch, (form), line, column, (int)(stretch.count - column));               \
+    }                                                                                                              \
+  }
+
+#define PAIRS(name, form)                                    \
+  EACH_WINDOWS(forward_pairs_##name, forward_pairs_at, form) \
+  EACH_WINDOWS(backward_pairs_##name, backward_pairs_at, form)
 
 PAIRS(gaussian, GP_FORM_GAUSSIAN)
 PAIRS(mean, GP_FORM_MEAN)
