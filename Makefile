@@ -55,9 +55,10 @@ wheel:
 	scripts/setup wheel
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel .
 
+# The variable: setuptools, which torch.compile imports, refuses to replace a distutils that a test has imported before.
 check-torch: python
 	scripts/get-python newest
-	PYTHONPATH=build/python build/venv-newest/bin/python -m pytest -q -rs bindings/python/tests
+	PYTHONPATH=build/python SETUPTOOLS_USE_DISTUTILS=stdlib build/venv-newest/bin/python -m pytest -q -rs bindings/python/tests
 
 bench: build
 	scripts/setup bench
