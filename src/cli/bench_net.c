@@ -39,15 +39,7 @@ static const option_desc options[] = {
      .min = 2,
      .max = 1 << 20,
      .help = "images at once"},
-    {.name = "image",
-     FIELD(image),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "PIXELS",
-     .default_text = "28",
-     .min = 1,
-     .max = 16384,
-     .help = "height and width of the images"},
+    CLI_OPTION_IMAGE(net_config, "image", image),
     CLI_OPTION_CHANNELS(net_config),
     CLI_OPTION_CLASSES(net_config),
     {.name = "mode",
@@ -127,7 +119,7 @@ static void print_measured(const bench *b, nn_mode mode) {
            config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name,
            (double)config->batch / times.median, 1e3 * times.median, 1e3 * times.min, 1e3 * times.max, peak_mib());
   else
-    printf("%-10s %-12s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f\n", config->arch,
+    printf("%-17s %-15s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f\n", config->arch,
            config->pool, config->batch, config->image, (int)gp_max_threads(), name,
            (double)config->batch / times.median, 1e3 * times.median, 1e3 * times.min, 1e3 * times.max, peak_mib());
   fflush(stdout);
@@ -177,7 +169,7 @@ static gp_status measure_net(void *opaque) {
                           &(model_net_desc){.batch = config->batch, .trainable = config->mode != MODE_INFER}));
   GP_TRY(nn_net_init(b.net, 1));
   if (!config->json)
-    printf("%-10s %-12s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s\n", "arch", "pool", "batch", "image", "threads",
+    printf("%-17s %-15s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s\n", "arch", "pool", "batch", "image", "threads",
            "mode", "images/s", "median ms", "min ms", "max ms", "peak MiB");
   if (config->mode != MODE_TRAIN) GP_TRY(measure(&b, NN_INFER));
   if (config->mode != MODE_INFER) GP_TRY(measure(&b, NN_TRAIN));
@@ -190,8 +182,10 @@ cleanup:
 }
 
 static gp_status check(void *opaque) {
-  const net_config *config = opaque;
-  return cli_check_names(config->arch, config->pool, "");
+  net_config *config = opaque;
+  gp_status status = cli_check_names(config->arch, config->pool, "");
+  if (status == GP_OK) status = cli_usual_sizes(config->arch, &config->channels, &config->image, &config->classes);
+  return status;
 }
 
 int bench_net(const cli_command *command, int argc, char *const argv[]) {

@@ -57,7 +57,7 @@ int cli_run(const cli_command *command, const cli_course *course, int argc, char
 }
 
 gp_status cli_check_name(const char *option, const char *text, const char *(*name_at)(int32_t index)) {
-  char known[640] = "";
+  char known[960] = ""; /* a message holds 1024 */
   const char *nearest = NULL;
   /* A name further off would be no help, nor one of which nothing was typed. */
   size_t least = strlen(text) < 4 ? strlen(text) : 4;
@@ -81,6 +81,16 @@ gp_status cli_check_names(const char *arch, const char *pool, const char *datase
   if (dataset[0] != '\0') GP_TRY(cli_check_name("dataset", dataset, data_set_name));
 cleanup:
   return status;
+}
+
+gp_status cli_usual_sizes(const char *arch, int64_t *channels, int64_t *side, int64_t *classes) {
+  model_usual usual;
+  gp_status status = model_usual_of(&usual, arch);
+  if (status != GP_OK) return status;
+  if (*channels == 0) *channels = usual.channels;
+  if (*side == 0) *side = usual.side;
+  if (*classes == 0) *classes = usual.classes;
+  return GP_OK;
 }
 
 gp_status cli_check_output(const char *path) {

@@ -54,6 +54,9 @@ GP_NODISCARD gp_status cli_check_name(const char *option, const char *text, cons
 /* The same for the options --arch, --pool and --dataset; "" is good. */
 GP_NODISCARD gp_status cli_check_names(const char *arch, const char *pool, const char *dataset);
 
+/* Puts what the net was published for in the place of zeros. */
+GP_NODISCARD gp_status cli_usual_sizes(const char *arch, int64_t *channels, int64_t *side, int64_t *classes);
+
 /* Fails where a file could not be written at `path`, and leaves nothing there: asked before the work whose result goes
  * there; "" is good. */
 GP_NODISCARD gp_status cli_check_output(const char *path);

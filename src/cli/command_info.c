@@ -21,15 +21,7 @@ static const option_desc options[] = {
     CLI_OPTION_NET_ARCH(info_config),
     CLI_OPTION_NET_POOL(info_config),
     CLI_OPTION_CLASSES(info_config),
-    {.name = "image-size",
-     FIELD(image_size),
-     .type = OPTION_INT64,
-     .section = "net",
-     .metavar = "PIXELS",
-     .default_text = "28",
-     .min = 1,
-     .max = 16384,
-     .help = "height and width of the images"},
+    CLI_OPTION_IMAGE(info_config, "image-size", image_size),
     CLI_OPTION_CHANNELS(info_config),
     CLI_OPTION_DATASET(info_config, "net", "take classes, image size and channels from a data set"),
     CLI_OPTION_DATA(info_config, "net"),
@@ -155,8 +147,10 @@ cleanup:
 }
 
 static gp_status check(void *opaque) {
-  const info_config *config = opaque;
-  return cli_check_names(config->arch, config->pool, config->dataset);
+  info_config *config = opaque;
+  gp_status status = cli_check_names(config->arch, config->pool, config->dataset);
+  if (status == GP_OK) status = cli_usual_sizes(config->arch, &config->channels, &config->image_size, &config->classes);
+  return status;
 }
 
 int command_info(const cli_command *command, int argc, char *const argv[]) {

@@ -45,15 +45,22 @@
     .name = "pool", .offset = offsetof(config, pool), .type = OPTION_STRING, .section = "net", .metavar = "NAME", \
     .default_text = "gauss_CN", .help = "pooling; `gausspool info --list` names them"                             \
   }
+/* 0 means what the net was published for: cli_usual_sizes(). */
 #define CLI_OPTION_CLASSES(config)                                                                                  \
   {                                                                                                                 \
     .name = "classes", .offset = offsetof(config, classes), .type = OPTION_INT64, .section = "net", .metavar = "N", \
-    .default_text = "10", .min = 1, .max = 1000000, .help = "classes"                                               \
+    .default_text = "0", .min = 0, .max = 1000000, .help = "classes; 0: as published for the net"                   \
   }
 #define CLI_OPTION_CHANNELS(config)                                                                                   \
   {                                                                                                                   \
     .name = "channels", .offset = offsetof(config, channels), .type = OPTION_INT64, .section = "net", .metavar = "N", \
-    .default_text = "1", .min = 1, .max = 3, .help = "channels of the images: 1 grey, 3 colour"                       \
+    .default_text = "0", .min = 0, .max = 3, .help = "channels of the images: 1 grey, 3 colour; 0: as for the net"    \
+  }
+#define CLI_OPTION_IMAGE(config, option, field)                                                                     \
+  {                                                                                                                 \
+    .name = option, .offset = offsetof(config, field), .type = OPTION_INT64, .section = "net", .metavar = "PIXELS", \
+    .default_text = "0", .min = 0, .max = 16384,                                                                    \
+    .help = "height and width of the images; 0: as for the net, 224 or in the CIFAR-style ones 32"                  \
   }
 
 /* Test images. */

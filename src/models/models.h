@@ -14,11 +14,21 @@ typedef struct model_desc {
 } model_desc;
 
 /* Builds the graph, loss included. Errors: GP_ERROR_NOT_FOUND for an unknown arch or pool, naming the known ones;
- * GP_ERROR_INVALID_ARGUMENT for an image too small for the net. */
+ * GP_ERROR_INVALID_ARGUMENT for a pooling that the net cannot have and for an image too small for the net. */
 GP_NODISCARD gp_status model_build(nn_graph **out, const model_desc *desc);
 
-/* The known names, for help texts: index from 0, NULL past the end. */
+/* The known names, for help texts: index from 0, NULL past the end. Nets of one family follow each other. */
 const char *model_arch_name(int32_t index);
 const char *model_pool_name(int32_t index);
+
+/* What a net was published for. */
+typedef struct model_usual {
+  const char *family;     /* e.g. "ResNet" */
+  int64_t channels, side; /* of the images */
+  int64_t classes;
+} model_usual;
+
+/* GP_ERROR_NOT_FOUND for an unknown arch, naming the known ones. */
+GP_NODISCARD gp_status model_usual_of(model_usual *out, const char *arch);
 
 #endif

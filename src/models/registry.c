@@ -5,25 +5,42 @@
 
 #include "base/status.h"
 
-static const model_family families[] = {
-    {"resnet8", 8, model_cifar_resnet},   {"resnet20", 20, model_cifar_resnet}, {"resnet32", 32, model_cifar_resnet},
-    {"resnet44", 44, model_cifar_resnet}, {"resnet56", 56, model_cifar_resnet},
-};
+static const model_family *const families[] = {&model_cifar_resnet, &model_resnet, &model_resnet_p};
 
 static const model_pooling poolings[] = {
     {.name = "skip", .skip = true},
     {.name = "max", .kind = GP_POOL_MAX},
     {.name = "avg", .kind = GP_POOL_AVERAGE},
-    {.name = "gauss_CN", .guided = true, .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
-    {.name = "gauss_HWCN", .guided = true, .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "gauss_CN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
+    {.name = "gauss_HWCN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
     /* The names of the published code, where the device was part of the name. */
-    {.name = "gauss_cuda_CN", .guided = true, .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
-    {.name = "gauss_cuda_HWCN", .guided = true, .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "gauss_cuda_CN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
+    {.name = "gauss_cuda_HWCN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
 };
 
 enum { FAMILIES = sizeof families / sizeof families[0], POOLINGS = sizeof poolings / sizeof poolings[0] };
 
-const char *model_arch_name(int32_t index) { return index >= 0 && index < FAMILIES ? families[index].arch : NULL; }
+/* A line of a family's table. */
+typedef struct place {
+  const model_family *family;
+  int32_t net;
+} place;
+
+/* Net `index` of all families one behind the other; no family past the end. */
+static place place_of(int32_t index) {
+  for (int32_t f = 0; f < FAMILIES && index >= 0; ++f) {
+    int32_t nets = 0;
+    while (nets <= index && families[f]->arch(nets) != NULL) ++nets;
+    if (nets > index) return (place){families[f], index};
+    index -= nets;
+  }
+  return (place){NULL, 0};
+}
+
+const char *model_arch_name(int32_t index) {
+  place at = place_of(index);
+  return at.family != NULL ? at.family->arch(at.net) : NULL;
+}
 
 const char *model_pool_name(int32_t index) { return index >= 0 && index < POOLINGS ? poolings[index].name : NULL; }
 
@@ -36,27 +53,58 @@ static void join(char *out, size_t size, const char *(*name)(int32_t)) {
 }
 
 static gp_status unknown(const char *what, const char *found, const char *(*name)(int32_t)) {
-  char known[512];
+  char known[1024];
   join(known, sizeof known, name);
   return gp_fail(GP_ERROR_NOT_FOUND, "unknown %s '%s'; known: %s", what, found, known);
 }
 
+static gp_status find_arch(place *out, const char *arch) {
+  for (int32_t i = 0; model_arch_name(i) != NULL; ++i)
+    if (strcmp(model_arch_name(i), arch) == 0) {
+      *out = place_of(i);
+      return GP_OK;
+    }
+  return unknown("net", arch, model_arch_name);
+}
+
+static gp_status find_pooling(const model_pooling **out, const char *pool) {
+  for (int32_t i = 0; i < POOLINGS; ++i)
+    if (strcmp(poolings[i].name, pool) == 0) {
+      *out = &poolings[i];
+      return GP_OK;
+    }
+  return unknown("pooling", pool, model_pool_name);
+}
+
+gp_status model_usual_of(model_usual *out, const char *arch) {
+  place at = {NULL, 0};
+  gp_status status = find_arch(&at, arch);
+  if (status == GP_OK) *out = at.family->usual;
+  return status;
+}
+
+static gp_status check(const model_context *m) {
+  if (m->desc->classes < 1)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%lld classes, expected at least 1", (long long)m->desc->classes);
+  if (m->pooling->skip && m->family->needs_pooling)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s has no pooling '%s': there is no strided convolution that could take its place", m->desc->arch,
+                   m->pooling->name);
+  return GP_OK;
+}
+
 gp_status model_build(nn_graph **out, const model_desc *desc) {
-  const model_family *family = NULL;
+  place at = {NULL, 0};
   model_context m = {.desc = desc};
   gp_status status = GP_OK;
   *out = NULL;
-  for (int32_t i = 0; i < FAMILIES; ++i)
-    if (strcmp(families[i].arch, desc->arch) == 0) family = &families[i];
-  for (int32_t i = 0; i < POOLINGS; ++i)
-    if (strcmp(poolings[i].name, desc->pool) == 0) m.pooling = &poolings[i];
-  if (family == NULL) GP_TRY(unknown("net", desc->arch, model_arch_name));
-  if (m.pooling == NULL) GP_TRY(unknown("pooling", desc->pool, model_pool_name));
-  if (desc->classes < 1)
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "%lld classes, expected at least 1", (long long)desc->classes));
+  GP_TRY(find_arch(&at, desc->arch));
+  GP_TRY(find_pooling(&m.pooling, desc->pool));
+  m.family = at.family;
+  GP_TRY(check(&m));
   GP_TRY(nn_graph_create(&m.graph));
   nn_ref images = nn_input(m.graph, desc->channels, desc->height, desc->width);
-  nn_ref logits = family->build(&m, images, family->depth);
+  nn_ref logits = at.family->build(&m, images, at.net);
   nn_cross_entropy(m.graph, logits, &(nn_cross_entropy_desc){.label_smoothing = desc->label_smoothing});
   *out = m.graph; /* its own errors are reported when a net is made of it */
 cleanup:

@@ -7,28 +7,40 @@
 /* A choice of pooling (spec: "Pooling choices of a net"). */
 typedef struct model_pooling {
   const char *name;
-  bool skip;   /* no pooling: the strided convolution does it */
-  bool guided; /* a GFGP head gives mu and sigma */
+  bool skip; /* no pooling: the strided convolution does it */
   gp_pool_kind kind;
   gp_stochasticity stochasticity;
 } model_pooling;
 
-/* What a builder works on. */
-typedef struct model_context {
-  nn_graph *graph;
-  const model_desc *desc;
-  const model_pooling *pooling;
-} model_context;
+typedef struct model_context model_context;
 
 typedef struct model_family {
-  const char *arch;
-  int32_t depth; /* what the builder makes of it is the family's matter */
-  nn_ref (*build)(const model_context *m, nn_ref x, int32_t depth); /* images to logits */
+  model_usual usual;
+  nn_init_rule convolution_init;    /* of every convolution, those that guide poolings included */
+  bool needs_pooling;               /* without a strided convolution to take over, `skip` is refused */
+  const char *(*arch)(int32_t net); /* name of a line of the family's table; NULL past its end */
+  nn_ref (*build)(const model_context *m, nn_ref x, int32_t net); /* images to logits */
 } model_family;
 
-nn_ref model_cifar_resnet(const model_context *m, nn_ref x, int32_t depth);
+extern const model_family model_resnet, model_resnet_p, model_cifar_resnet;
+
+/* What a builder works on. */
+struct model_context {
+  nn_graph *graph;
+  const model_desc *desc;
+  const model_family *family;
+  const model_pooling *pooling;
+};
+
+/* A window of a pooling. */
+typedef struct model_window {
+  int32_t kernel, stride, padding;
+} model_window;
 
 /* The chosen pooling, its guiding head included, under `name` within the current scope. Not for `skip`. */
-nn_ref model_pool(const model_context *m, nn_ref x, const char *name, int32_t kernel, int32_t stride, int32_t padding);
+nn_ref model_pool(const model_context *m, nn_ref x, const char *name, model_window window);
+
+/* Max pooling, whatever was chosen. */
+nn_ref model_max_pool(const model_context *m, nn_ref x, const char *name, model_window window);
 
 #endif

@@ -78,7 +78,7 @@ def test_predict_other_pictures(trained, tmp_path):
 # As the PyTorch net of tests/parity/reference.py has for one input channel and ten classes.
 @pytest.mark.parametrize("pool, parameters", [("skip", 77754), ("avg", 77754), ("gauss_CN", 86154)])
 def test_info_counts(pool, parameters):
-    output = succeeds("info", "--arch", "resnet8", "--pool", pool).stdout
+    output = succeeds("info", "--arch", "resnet8", "--pool", pool, "--channels", 1).stdout
     assert "layer3.0.conv2" in output and "fc" in output
     assert f"{parameters}" in output.replace(",", "").replace("'", ""), output
 
