@@ -212,7 +212,7 @@ gp_status nn_plan_create(nn_plan **out, nn_net *net, const nn_plan_desc *desc) {
   GP_TRY(forward_buffers(plan));
   if (desc->mode == NN_TRAIN) GP_TRY(nn_plan_backward_program(plan));
   GP_TRY(nn_arena_plan(plan->buffers, plan->buffer_count, &plan->bytes, &plan->bytes_without_reuse));
-  GP_TRY(nn_net_reserve_activations(net, plan->bytes));
+  if (!desc->reserve_later) GP_TRY(nn_net_reserve_activations(net, plan->bytes));
   *out = plan;
   plan = NULL;
 cleanup:

@@ -35,7 +35,7 @@ static gp_status name_slot(nn_slot *slot, const nn_node *node, const nn_param *p
 }
 
 /* Gives each state tensor its name and storage; counts what the arenas need. */
-static gp_status place_slots(nn_net *net, int64_t batch, size_t *buffer_floats, size_t *counters) {
+static gp_status place_slots(nn_net *net, int64_t batch, size_t *counters) {
   const nn_graph *g = net->graph;
   gp_status status = GP_OK;
   int32_t s = 0;
@@ -60,7 +60,7 @@ static gp_status place_slots(nn_net *net, int64_t batch, size_t *buffer_floats, 
         nn_tensor in = nn_net_tensor(net, node->inputs[0], batch), out = nn_net_tensor(net, i, batch);
         GP_TRY(net->device_class->weight_layout(net->device, node, &in, &out, &slot->layout, &slot->floats));
       }
-      size_t *used = param->is_parameter ? &net->arenas.count : buffer_floats;
+      size_t *used = param->is_parameter ? &net->arenas.count : &net->arenas.statistics_count;
       slot->offset = *used;
       *used += gp_align_up(slot->floats * sizeof(float)) / sizeof(float);
     }
@@ -88,7 +88,7 @@ static gp_status check_graph(const nn_graph *g) {
 gp_status nn_net_create(nn_net **out, nn_graph **graph, const nn_net_desc *desc) {
   gp_status status = GP_OK;
   nn_net *net = NULL;
-  size_t buffer_floats = 0, counters = 0, slots = 0;
+  size_t counters = 0, slots = 0;
   *out = NULL;
   GP_TRY(check_graph(*graph));
   if (desc->batch < 1)
@@ -101,14 +101,18 @@ gp_status nn_net_create(nn_net **out, nn_graph **graph, const nn_net_desc *desc)
   for (int32_t i = 0; i < net->graph->count; ++i) slots += (size_t)net->graph->nodes[i]->param_count;
   GP_TRY(GP_ALLOC(&net->slots, slots));
   GP_TRY(GP_ALLOC(&net->first_slot, (size_t)net->graph->count));
-  GP_TRY(place_slots(net, desc->batch, &buffer_floats, &counters));
+  GP_TRY(place_slots(net, desc->batch, &counters));
   GP_TRY(check_names(net));
   GP_TRY(GP_ALLOC(&net->arenas.value, net->arenas.count));
-  GP_TRY(GP_ALLOC(&net->buffers, buffer_floats));
+  GP_TRY(GP_ALLOC(&net->arenas.statistics, net->arenas.statistics_count));
   GP_TRY(GP_ALLOC(&net->counters, counters));
   if (desc->trainable) {
     GP_TRY(GP_ALLOC(&net->arenas.gradient, net->arenas.count));
     GP_TRY(GP_ALLOC(&net->arenas.momentum, net->arenas.count));
+  }
+  if (desc->averaged) {
+    GP_TRY(GP_ALLOC(&net->arenas.average, net->arenas.count));
+    GP_TRY(GP_ALLOC(&net->arenas.statistics_average, net->arenas.statistics_count));
   }
   *out = net;
   net = NULL;
@@ -130,7 +134,9 @@ void nn_net_destroy(nn_net **net_pointer) {
   gp_free(net->arenas.value);
   gp_free(net->arenas.gradient);
   gp_free(net->arenas.momentum);
-  gp_free(net->buffers);
+  gp_free(net->arenas.average);
+  gp_free(net->arenas.statistics);
+  gp_free(net->arenas.statistics_average);
   gp_free(net->counters);
   gp_free(net->activations);
   if (net->device_class != NULL) net->device_class->destroy(&net->device);
@@ -148,16 +154,20 @@ nn_state_info nn_net_state(const nn_net *net, int32_t index) {
                         .is_parameter = param->is_parameter,
                         .is_int64 = param->is_int64,
                         .rank = param->rank,
-                        .elements = slot->elements};
+                        .elements = slot->elements,
+                        .arena_offset = param->is_parameter ? slot->offset : 0,
+                        .arena_count = param->is_parameter ? slot->floats : 0};
   memcpy(info.shape, param->shape, sizeof info.shape);
   return info;
 }
 
 /* The stored tensor, or NULL where this part of it does not exist. */
 static float *stored(const nn_net *net, const nn_slot *slot, nn_state_part part) {
-  if (!param_of(net, slot)->is_parameter) return part == NN_VALUE ? net->buffers + slot->offset : NULL;
-  float *const arenas[] = {net->arenas.value, net->arenas.gradient, net->arenas.momentum};
-  return arenas[part] == NULL ? NULL : arenas[part] + slot->offset;
+  const nn_arenas *a = &net->arenas;
+  float *const of_parameters[] = {a->value, a->gradient, a->momentum, a->average};
+  float *const of_statistics[] = {a->statistics, NULL, NULL, a->statistics_average};
+  float *arena = (param_of(net, slot)->is_parameter ? of_parameters : of_statistics)[part];
+  return arena == NULL ? NULL : arena + slot->offset;
 }
 
 static gp_status check_part(const nn_net *net, int32_t index, nn_state_part part) {
@@ -166,8 +176,8 @@ static gp_status check_part(const nn_net *net, int32_t index, nn_state_part part
   const nn_slot *slot = &net->slots[index];
   bool exists = param_of(net, slot)->is_int64 ? part == NN_VALUE : stored(net, slot, part) != NULL;
   if (exists) return GP_OK;
-  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "'%s' has no %s here", slot->name,
-                 part == NN_GRADIENT ? "gradient" : "momentum");
+  static const char *const names[] = {"value", "gradient", "momentum", "average"};
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "'%s' has no %s here", slot->name, names[part]);
 }
 
 gp_status nn_net_state_read(const nn_net *net, int32_t index, nn_state_part part, void *out) {
@@ -200,7 +210,7 @@ gp_status nn_net_state_write(nn_net *net, int32_t index, nn_state_part part, con
   return GP_OK;
 }
 
-nn_arenas nn_net_arenas(nn_net *net) { return net->arenas; }
+nn_arenas nn_net_arenas(const nn_net *net) { return net->arenas; }
 
 int32_t nn_net_layer_count(const nn_net *net) { return net->graph->count; }
 

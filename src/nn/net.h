@@ -20,8 +20,7 @@ struct nn_net {
   nn_slot *slots;
   int32_t slot_count;
   int32_t *first_slot; /* of each node */
-  nn_arenas arenas;    /* parameters */
-  float *buffers;      /* running statistics */
+  nn_arenas arenas;    /* parameters and running statistics */
   int64_t *counters;
   void *activations; /* the arena of all plans, as large as the largest needs */
   size_t activation_bytes;

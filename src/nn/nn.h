@@ -129,6 +129,7 @@ nn_ref nn_cross_entropy(nn_graph *g, nn_ref x, const nn_cross_entropy_desc *desc
 typedef struct nn_net_desc {
   int64_t batch;  /* the usual batch size; weight layouts are chosen for it. At least 1 */
   bool trainable; /* with gradients and momenta */
+  bool averaged;  /* with room for a running average of parameters and running statistics, which the caller makes */
 } nn_net_desc;
 
 /* Takes the graph over (*graph becomes NULL, also on failure). Errors: the graph's first; GP_ERROR_LIBRARY. */
@@ -147,26 +148,31 @@ typedef struct nn_state_info {
   int32_t rank;      /* 0 to 4 */
   int64_t shape[4];
   int64_t elements;
+  size_t arena_offset, arena_count; /* of a parameter: its place in the arenas, in floats */
 } nn_state_info;
 
-typedef enum nn_state_part { NN_VALUE = 0, NN_GRADIENT, NN_MOMENTUM } nn_state_part;
+/* NN_AVERAGE: of averaged nets, of everything that is float32. */
+typedef enum nn_state_part { NN_VALUE = 0, NN_GRADIENT, NN_MOMENTUM, NN_AVERAGE } nn_state_part;
 
 /* `index` from 0 to count - 1, here and below. */
 int32_t nn_net_state_count(const nn_net *net);
 nn_state_info nn_net_state(const nn_net *net, int32_t index);
 
 /* Copies a tensor out or in, dense in PyTorch's order (float or int64_t). Gradients and momenta exist for parameters
- * of trainable nets only. Errors: GP_ERROR_INVALID_ARGUMENT, GP_ERROR_LIBRARY. */
+ * of trainable nets only, averages for float32 tensors of averaged nets. Errors: GP_ERROR_INVALID_ARGUMENT, GP_ERROR_LIBRARY. */
 GP_NODISCARD gp_status nn_net_state_read(const nn_net *net, int32_t index, nn_state_part part, void *out);
 GP_NODISCARD gp_status nn_net_state_write(nn_net *net, int32_t index, nn_state_part part, const void *in);
 
 /* The parameter arenas, `count` floats each, same order in all three; for the optimizer and all-reduce. Alignment gaps
- * and padding lanes hold zeros in all of them. gradient and momentum are NULL unless trainable. */
+ * and padding lanes hold zeros in all of them. gradient and momentum are NULL unless trainable, the averages unless
+ * averaged; these hold zeros until somebody fills them. */
 typedef struct nn_arenas {
-  float *value, *gradient, *momentum;
+  float *value, *gradient, *momentum, *average;
   size_t count;
+  float *statistics, *statistics_average; /* running statistics, `statistics_count` floats each */
+  size_t statistics_count;
 } nn_arenas;
-nn_arenas nn_net_arenas(nn_net *net);
+nn_arenas nn_net_arenas(const nn_net *net);
 
 /* For reports. */
 typedef struct nn_layer_info {
@@ -192,6 +198,8 @@ typedef struct nn_plan_desc {
   nn_mode mode;
   /* For comparison: batch norm and ReLU in front of a pooling are stored as everywhere else, not applied as it reads. */
   bool store_activations;
+  bool
+      reserve_later; /* the first forward call makes room for the activations, so that their size can be asked before */
 } nn_plan_desc;
 
 /* The net must outlive its plans. Errors: GP_ERROR_INVALID_ARGUMENT for a batch norm over one value per channel in

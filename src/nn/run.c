@@ -22,7 +22,7 @@ static void bind_state(nn_plan *plan, int32_t i, nn_bindings *at_node) {
       at_node->value[p] = net->arenas.value + slot->offset;
       at_node->gradient[p] = net->arenas.gradient == NULL ? NULL : net->arenas.gradient + slot->offset;
     } else {
-      at_node->value[p] = net->buffers + slot->offset;
+      at_node->value[p] = net->arenas.statistics + slot->offset;
     }
   }
 }
