@@ -5,7 +5,8 @@
 
 #include "base/status.h"
 
-static const model_family *const families[] = {&model_cifar_resnet, &model_resnet, &model_resnet_p};
+static const model_family *const families[] = {&model_cifar_resnet, &model_resnet, &model_resnet_p, &model_vgg,
+                                               &model_densenet};
 
 static const model_pooling poolings[] = {
     {.name = "skip", .skip = true},
@@ -13,6 +14,16 @@ static const model_pooling poolings[] = {
     {.name = "avg", .kind = GP_POOL_AVERAGE},
     {.name = "gauss_CN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
     {.name = "gauss_HWCN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "half_gauss_CN", .kind = GP_POOL_HALF_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
+    {.name = "half_gauss_HWCN", .kind = GP_POOL_HALF_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "gaussian_CN", .kind = GP_POOL_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
+    {.name = "gaussian_HWCN", .kind = GP_POOL_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "max_ent", .kind = GP_POOL_MAX_ENTROPY},
+    {.name = "softpool", .kind = GP_POOL_SOFTPOOL},
+    {.name = "stochastic", .kind = GP_POOL_STOCHASTIC, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "mixed", .kind = GP_POOL_MIXED},
+    {.name = "gated", .kind = GP_POOL_GATED},
+    {.name = "lp", .kind = GP_POOL_LP},
     /* The names of the published code, where the device was part of the name. */
     {.name = "gauss_cuda_CN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
     {.name = "gauss_cuda_HWCN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
@@ -106,7 +117,13 @@ gp_status model_build(nn_graph **out, const model_desc *desc) {
   nn_ref images = nn_input(m.graph, desc->channels, desc->height, desc->width);
   nn_ref logits = at.family->build(&m, images, at.net);
   nn_cross_entropy(m.graph, logits, &(nn_cross_entropy_desc){.label_smoothing = desc->label_smoothing});
-  *out = m.graph; /* its own errors are reported when a net is made of it */
+  status = nn_graph_status(m.graph);
+  if (status != GP_OK)
+    GP_TRY(gp_fail_in(status, "%s with pooling '%s' for images of %lldx%lld", desc->arch, desc->pool,
+                      (long long)desc->height, (long long)desc->width));
+  *out = m.graph;
+  m.graph = NULL;
 cleanup:
+  nn_graph_destroy(&m.graph);
   return status;
 }

@@ -22,7 +22,7 @@ typedef struct model_family {
   nn_ref (*build)(const model_context *m, nn_ref x, int32_t net); /* images to logits */
 } model_family;
 
-extern const model_family model_resnet, model_resnet_p, model_cifar_resnet;
+extern const model_family model_resnet, model_resnet_p, model_cifar_resnet, model_vgg, model_densenet;
 
 /* What a builder works on. */
 struct model_context {

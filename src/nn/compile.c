@@ -21,10 +21,11 @@ void nn_plan_touch(nn_plan *plan, int32_t buffer, int32_t time) {
   if (buffer >= 0 && plan->buffers[buffer].last < time) plan->buffers[buffer].last = time;
 }
 
-/* Inputs that a node reads in this mode: without a draw, a pooling does not need sigma. */
+/* Inputs that a node reads in this mode: without a draw, a pooling that has mu does not need sigma. */
 static int32_t inputs_read(const nn_node *node, nn_mode mode) {
-  bool sigma_unused = node->op == NN_OP_POOL && node->as.pool.kind == GP_POOL_ISP_GAUSSIAN && mode == NN_INFER;
-  return sigma_unused ? 2 : node->input_count;
+  if (node->op != NN_OP_POOL || mode != NN_INFER) return node->input_count;
+  nn_pool_places at = nn_pool_places_of(&node->as.pool);
+  return at.mu > 0 && at.sigma > 0 ? at.sigma : node->input_count;
 }
 
 static bool is_identity(const nn_node *node, nn_mode mode) {

@@ -63,6 +63,11 @@ nn_ref nn_graph_fail(nn_graph *g, gp_status status, const char *format, ...) {
   return -1;
 }
 
+gp_status nn_graph_status(const nn_graph *g) {
+  if (g->status == GP_OK) return GP_OK;
+  return gp_fail(g->status, "%s", g->message == NULL ? "building the net failed" : g->message);
+}
+
 void nn_push_scope(nn_graph *g, const char *format, ...) {
   size_t used = strlen(g->scope);
   char part[128];

@@ -76,6 +76,23 @@ struct nn_graph {
   nn_ref logits; /* input of the loss; -1 before there is one */
 };
 
+/* Where a pooling's guiding tensors stand among its inputs; 0: it has none. */
+typedef struct nn_pool_places {
+  int32_t mu, sigma, weight;
+  int32_t count; /* of the inputs */
+} nn_pool_places;
+
+static inline nn_pool_places nn_pool_places_of(const nn_pool_desc *d) {
+  bool mu = d->kind == GP_POOL_ISP_GAUSSIAN || d->kind == GP_POOL_GAUSSIAN;
+  bool sigma = d->kind == GP_POOL_HALF_GAUSSIAN || (mu && d->stochasticity != GP_STOCHASTIC_NONE);
+  bool weight = d->kind == GP_POOL_WEIGHTED || d->kind == GP_POOL_MAX_ENTROPY;
+  nn_pool_places p = {.count = 1};
+  if (mu) p.mu = p.count++;
+  if (sigma) p.sigma = p.count++;
+  if (weight) p.weight = p.count++;
+  return p;
+}
+
 static inline const nn_node *nn_graph_node(const nn_graph *g, nn_ref x) { return g->nodes[x]; }
 static inline int64_t nn_shape_elements(nn_shape s) { return s.channels * s.height * s.width; }
 

@@ -79,7 +79,8 @@ static gp_status check_names(const nn_net *net) {
 }
 
 static gp_status check_graph(const nn_graph *g) {
-  if (g->status != GP_OK) return gp_fail(g->status, "%s", g->message == NULL ? "building the net failed" : g->message);
+  gp_status status = nn_graph_status(g);
+  if (status != GP_OK) return status;
   if (g->logits < 0) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "the graph has no loss: end it with nn_cross_entropy");
   if (g->scope_depth != 0) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "scope '%s' was not popped", g->scope);
   return GP_OK;

@@ -43,18 +43,22 @@ void nn_pop_scope(nn_graph *g);
 /* Makes the graph fail with a message of the caller's, for builders' own checks; returns -1. */
 nn_ref nn_graph_fail(nn_graph *g, gp_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The first error so far, or GP_OK. */
+GP_NODISCARD gp_status nn_graph_status(const nn_graph *g);
+
 /* Shape of a tensor per sample: channels, height, width; zeros for a negative reference. */
 typedef struct nn_shape {
   int64_t channels, height, width;
 } nn_shape;
 nn_shape nn_shape_of(const nn_graph *g, nn_ref x);
 
-/* How a weight is drawn at first (biases follow torch.nn: uniform ±1/sqrt(fan_in), or zero with NN_INIT_NORMAL_001). */
+/* How a weight is drawn at first. Biases follow torch.nn, uniform ±1/sqrt(fan_in), where nothing else is said. */
 typedef enum nn_init_rule {
   NN_INIT_TORCH = 0,              /* torch.nn.Conv2d's and Linear's default: uniform ±1/sqrt(fan_in) */
   NN_INIT_KAIMING_NORMAL_FAN_OUT, /* normal, std sqrt(2/fan_out) (He et al. 2015) */
   NN_INIT_KAIMING_NORMAL_FAN_IN,  /* normal, std sqrt(2/fan_in) */
   NN_INIT_NORMAL_001,             /* normal, std 0.01, bias 0 */
+  NN_INIT_TORCH_ZERO_BIAS,        /* as NN_INIT_TORCH, bias 0 */
 } nn_init_rule;
 
 /* The picture: [n][channels][height][width]. Exactly one per graph. */
@@ -103,17 +107,20 @@ nn_ref nn_linear(nn_graph *g, nn_ref x, const nn_linear_desc *desc);
 nn_ref nn_global_avg_pool(nn_graph *g, nn_ref x);
 nn_ref nn_adaptive_avg_pool(nn_graph *g, nn_ref x, int64_t height, int64_t width);
 
-/* Any pooling of libgausspool. The guiding tensors are [C][1][1] per sample (parameter shape N×C). */
+/* Any pooling of libgausspool. The guiding tensors are [C][1][1] per sample (parameter shape N×C), and not the graph's
+ * input. GP_POOL_MIXED and GP_POOL_GATED have a parameter of their own, one for the layer: `weight`, from 0.5 on, and
+ * `mask` [kernel][kernel], from zeros on, where maximum and average begin as equals. */
 typedef struct nn_pool_desc {
   const char *name;
   gp_pool_kind kind;
   int32_t kernel, stride, padding; /* stride 0: as kernel */
   bool ceil_mode;
   gp_pad_count pad_count;
-  double eps;
+  double eps, norm;
   gp_stochasticity stochasticity; /* in training; plans for inference use GP_STOCHASTIC_NONE */
-  nn_ref mu, sigma;               /* GP_POOL_ISP_GAUSSIAN; sigma with stochasticity only. Not the input itself */
-  nn_ref weight;                  /* GP_POOL_WEIGHTED; likewise */
+  nn_ref mu;                      /* GP_POOL_ISP_GAUSSIAN, GP_POOL_GAUSSIAN */
+  nn_ref sigma;                   /* those, with stochasticity only; GP_POOL_HALF_GAUSSIAN */
+  nn_ref weight;                  /* GP_POOL_WEIGHTED, GP_POOL_MAX_ENTROPY */
 } nn_pool_desc;
 nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc);
 

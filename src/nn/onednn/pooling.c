@@ -11,6 +11,7 @@
 typedef struct pool {
   nn_kernel base;
   gp_pool_desc desc;
+  nn_pool_places places;
   uint64_t stream;
   /* The operator keeps its input's layout. Where the output's is another (maps of one position are plain), the result
    * goes through scratch memory; own_out describes it there. */
@@ -33,20 +34,40 @@ static nn_affine affine_of(const pool *p) {
   return memory == NULL ? (nn_affine){0} : nn_affine_at(memory, p->desc.channels);
 }
 
+/* Of a kind without such a parameter, NULL. The weight is another node's or the pooling's own. */
+typedef struct guides {
+  const float *mu, *sigma, *weight;
+  float *grad_mu, *grad_sigma, *grad_weight;
+} guides;
+
+static guides guides_of(const pool *p) {
+  const nn_bindings *at = &p->base.at;
+  guides g = {0};
+  if (p->places.mu > 0) {
+    g.mu = at->in[p->places.mu];
+    g.grad_mu = at->grad_in[p->places.mu];
+  }
+  if (p->places.sigma > 0) {
+    g.sigma = at->in[p->places.sigma];
+    g.grad_sigma = at->grad_in[p->places.sigma];
+  }
+  g.weight = p->places.weight > 0 ? at->in[p->places.weight] : at->value[NN_WEIGHT];
+  g.grad_weight = p->places.weight > 0 ? at->grad_in[p->places.weight] : at->gradient[NN_WEIGHT];
+  return g;
+}
+
 static gp_status forward(nn_kernel *k) {
   pool *p = (pool *)k;
   nn_affine affine = affine_of(p);
+  guides given = guides_of(p);
   set_draws(p);
   gp_pool_forward_args args = {.x = k->at.in[0],
                                .scale = affine.scale,
                                .shift = affine.shift,
+                               .mu = given.mu,
+                               .sigma = given.sigma,
+                               .weight = given.weight,
                                .y = p->convert ? k->at.scratch_forward : k->at.out};
-  if (p->desc.kind == GP_POOL_WEIGHTED) {
-    args.weight = k->at.in[1];
-  } else {
-    args.mu = k->at.in[1];
-    args.sigma = k->at.in[2];
-  }
   gp_status status = gp_pool_forward(&p->desc, &args);
   if (status != GP_OK || !p->convert) return status;
   nn_copy_channels(&p->own_out, args.y, 0, &p->out, k->at.out, 0, p->out.shape.channels);
@@ -57,25 +78,23 @@ static gp_status forward(nn_kernel *k) {
 static gp_status backward(nn_kernel *k) {
   pool *p = (pool *)k;
   nn_affine affine = affine_of(p);
+  guides given = guides_of(p);
   set_draws(p);
   gp_pool_backward_args args = {.x = k->at.in[0],
                                 .scale = affine.scale,
                                 .shift = affine.shift,
                                 .grad_scale = affine.grad_scale,
                                 .grad_shift = affine.grad_shift,
+                                .mu = given.mu,
+                                .sigma = given.sigma,
+                                .weight = given.weight,
+                                .grad_mu = given.grad_mu,
+                                .grad_sigma = given.grad_sigma,
+                                .grad_weight = given.grad_weight,
                                 .grad_y = k->at.grad_out,
                                 .grad_x = k->at.grad_in[0],
                                 .accumulate = k->at.accumulate[0],
                                 .workspace = k->at.scratch_backward};
-  if (p->desc.kind == GP_POOL_WEIGHTED) {
-    args.weight = k->at.in[1];
-    args.grad_weight = k->at.grad_in[1];
-  } else {
-    args.mu = k->at.in[1];
-    args.sigma = k->at.in[2];
-    args.grad_mu = k->at.grad_in[1];
-    args.grad_sigma = k->at.grad_in[2];
-  }
   if (p->convert) {
     float *gradient = (float *)((char *)k->at.scratch_backward + p->own_gradient_offset);
     nn_copy_channels(&p->out, k->at.grad_out, 0, &p->own_out, gradient, 0, p->out.shape.channels);
@@ -98,6 +117,7 @@ gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc 
       .forward = forward, .backward = backward, .destroy = destroy, .needs_input = true, .accumulates = true};
   snprintf(p->base.implementation, sizeof p->base.implementation, "gausspool:%s", gp_cpu_isa());
   p->stream = (uint64_t)desc->index;
+  p->places = nn_pool_places_of(d);
   p->desc = (gp_pool_desc){.kind = d->kind,
                            .dtype = GP_FLOAT32,
                            .layout = in->layout,
@@ -111,7 +131,8 @@ gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc 
                            .ceil_mode = d->ceil_mode,
                            .pad_count = d->pad_count,
                            .eps = d->eps,
-                           .param_shape = GP_SHAPE_NC,
+                           .norm = d->norm,
+                           .param_shape = desc->node->param_count > 0 ? GP_SHAPE_ONE : GP_SHAPE_NC,
                            .stochasticity = desc->mode == NN_TRAIN ? d->stochasticity : GP_STOCHASTIC_NONE};
   p->out = p->own_out = desc->out;
   p->own_out.layout = in->layout;

@@ -9,7 +9,8 @@ void nn_node_declare_weights(nn_node *node, nn_init_rule rule, int32_t rank, con
   nn_param weight = {.suffix = "weight", .is_parameter = true, .rank = rank};
   for (int32_t i = 0; i < rank; ++i) weight.shape[i] = shape[i];
   switch (rule) {
-    case NN_INIT_TORCH: /* Kaiming uniform with a = sqrt(5): bound sqrt(6 / (6·fan_in)) */
+    case NN_INIT_TORCH:
+    case NN_INIT_TORCH_ZERO_BIAS: /* Kaiming uniform with a = sqrt(5): bound sqrt(6 / (6·fan_in)) */
       weight.fill = NN_FILL_UNIFORM;
       weight.fill_value = 1.0 / sqrt(fan_in);
       break;
@@ -29,7 +30,7 @@ void nn_node_declare_weights(nn_node *node, nn_init_rule rule, int32_t rank, con
   nn_node_declare(node, weight);
   if (!bias) return;
   nn_param b = {.suffix = "bias", .is_parameter = true, .rank = 1, .shape = {shape[0]}};
-  if (rule != NN_INIT_NORMAL_001) {
+  if (rule != NN_INIT_NORMAL_001 && rule != NN_INIT_TORCH_ZERO_BIAS) {
     b.fill = NN_FILL_UNIFORM;
     b.fill_value = 1.0 / sqrt(fan_in);
   }
