@@ -59,15 +59,61 @@ GP_INLINE vf forward_window(const gp_stretch *stretch, gp_form form, const gp_el
   return moments.shift + (moments.offset + w * moments.deviation);
 }
 
+GP_INLINE void put_output(bool stream, vf value, gp_element *y, float *sum_y, int count) {
+  if (sum_y != NULL) vf_store(sum_y, vf_load(sum_y, GP_LANES) + value, GP_LANES);
+  if (count == GP_LANES && stream)
+    vf_stream_element(y, value);
+  else
+    vf_store_element(y, value, count);
+}
+
 GP_INLINE void forward_lanes(const gp_stretch *stretch, gp_form form, bool stream, const gp_element *x,
                              const gp_window *window, const float *weight, gp_element *y, float *sum_y, int lane,
                              int count) {
   vf value = forward_window(stretch, form, x + lane, window, weight + lane, lane, count);
-  if (sum_y != NULL) vf_store(sum_y + lane, vf_load(sum_y + lane, GP_LANES) + value, GP_LANES);
-  if (count == GP_LANES && stream)
-    vf_stream_element(y + lane, value);
-  else
-    vf_store_element(y + lane, value, count);
+  put_output(stream, value, y + lane, sum_y == NULL ? NULL : sum_y + lane, count);
+}
+
+/* Windows of more elements are read side by side, MEAN_VECTORS vectors of each element, or half of that: one vector after the
+ * other, a window that does not stay in the nearest cache would come from memory in the smallest of pieces. */
+enum { LARGE_WINDOW = 64, MEAN_VECTORS = 8 };
+
+/* Elements of a large window that are asked for ahead. */
+enum { MEAN_AHEAD = 16 };
+
+/* As gp_window_mean, of `vectors`, a constant. */
+GP_INLINE void forward_means(const gp_element *x, const gp_window *window, int vectors, gp_element *y, float *sum_y) {
+  vf sum[MEAN_VECTORS] = {{0}};
+  for (int64_t i = 0; i < window->rows; ++i) {
+    const gp_element *element = x + i * window->row;
+    vf row[MEAN_VECTORS];
+    for (int k = 0; k < vectors; ++k) row[k] = vf_load_element(element + k * GP_LANES, GP_LANES);
+    for (int64_t j = 1; j < window->columns; ++j) {
+      element += window->pixel;
+      for (int k = 0; k < vectors; ++k) {
+        const gp_element *at = element + k * GP_LANES;
+        __builtin_prefetch(at + MEAN_AHEAD * window->pixel);
+        row[k] += vf_load_element(at, GP_LANES);
+      }
+    }
+    for (int k = 0; k < vectors; ++k) sum[k] = i == 0 ? row[k] : sum[k] + row[k];
+  }
+  for (int k = 0; k < vectors; ++k) {
+    int lane = k * GP_LANES;
+    put_output(false, gp_mean_of_sum(x + lane, window, sum[k], GP_LANES), y + lane, sum_y == NULL ? NULL : sum_y + lane,
+               GP_LANES);
+  }
+}
+
+/* Lanes of a large window that are done. */
+GP_INLINE int forward_large_means(const gp_element *x, const gp_window *window, int lanes, gp_element *y,
+                                  float *sum_y) {
+  int lane = 0;
+  for (; lane + MEAN_VECTORS * GP_LANES <= lanes; lane += MEAN_VECTORS * GP_LANES)
+    forward_means(x + lane, window, MEAN_VECTORS, y + lane, sum_y == NULL ? NULL : sum_y + lane);
+  if (lane + MEAN_VECTORS / 2 * GP_LANES > lanes) return lane;
+  forward_means(x + lane, window, MEAN_VECTORS / 2, y + lane, sum_y == NULL ? NULL : sum_y + lane);
+  return lane + MEAN_VECTORS / 2 * GP_LANES;
 }
 
 /* A copy whose address goes nowhere: what is stored to the tensors cannot change it, and it stays in registers. `size`, a
@@ -83,6 +129,8 @@ GP_INLINE void forward_stretch(const gp_stretch *shared, gp_form form, bool stre
     for (int64_t column = 0; column < stretch.count; ++column) {
       gp_fetch_ahead(&stretch, line, column);
       int lane = 0;
+      if (form == GP_FORM_MEAN && size == 0 && window.rows * window.columns > LARGE_WINDOW)
+        lane = forward_large_means(x, &window, stretch.lanes, y, sum_y);
       for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
         forward_lanes(&stretch, form, stream, x, &window, weight, y, sum_y, lane, GP_LANES);
       if (lane < stretch.lanes)

@@ -161,6 +161,13 @@ GP_INLINE gp_moments gp_window_moments(const gp_element *x, const gp_window *win
   return moments;
 }
 
+GP_INLINE vf gp_mean_of_sum(const gp_element *x, const gp_window *window, vf sum, int count) {
+  vf mean = sum * window->inverse;
+  vi overflowed = ~(vf_absolute(mean) <= FLT_MAX);
+  if (__builtin_expect(vi_any(overflowed), false)) gp_rescue(x, window, count, overflowed, &mean, NULL);
+  return mean;
+}
+
 GP_INLINE vf gp_window_mean(const gp_element *x, const gp_window *window, int count) {
   vf sum = {0};
   for (int64_t i = 0; i < window->rows; ++i) {
@@ -168,10 +175,7 @@ GP_INLINE vf gp_window_mean(const gp_element *x, const gp_window *window, int co
     for (int64_t j = 1; j < window->columns; ++j) row += gp_element_at(x, window, i, j, count);
     sum = i == 0 ? row : sum + row;
   }
-  vf mean = sum * window->inverse;
-  vi overflowed = ~(vf_absolute(mean) <= FLT_MAX);
-  if (__builtin_expect(vi_any(overflowed), false)) gp_rescue(x, window, count, overflowed, &mean, NULL);
-  return mean;
+  return gp_mean_of_sum(x, window, sum, count);
 }
 
 /* ---- Extrema ------------------------------------------------------------------------------- */
