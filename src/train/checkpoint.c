@@ -76,7 +76,7 @@ gp_status checkpoint_write(const char *path, const nn_net *net, const model_info
       json_object_set_new(extra, "history", history_json(state)) != 0 ||
       json_object_set(extra, "config", settings) != 0)
     GP_TRY(gp_fail(GP_ERROR_OUT_OF_MEMORY, "out of memory for the metadata of %s", path));
-  GP_TRY(model_file_write_extended(path, net, info, "checkpoint", true, extra));
+  GP_TRY(model_file_write_checkpoint(path, net, info, extra));
 cleanup:
   json_decref(settings);
   json_decref(extra);

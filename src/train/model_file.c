@@ -53,7 +53,8 @@ gp_status model_net_create(nn_net **out, const model_info *info, const model_net
                                            .width = info->width,
                                            .zero_init_residual = desc->zero_init_residual,
                                            .label_smoothing = desc->label_smoothing}));
-  GP_TRY(nn_net_create(out, &graph, &(nn_net_desc){.batch = desc->batch, .trainable = desc->trainable}));
+  GP_TRY(nn_net_create(out, &graph,
+                       &(nn_net_desc){.batch = desc->batch, .trainable = desc->trainable, .averaged = desc->averaged}));
 cleanup:
   nn_graph_destroy(&graph);
   return status;
@@ -228,6 +229,8 @@ void model_file_close(model_file **file) {
   *file = NULL;
 }
 
-gp_status model_file_load(const model_file *file, nn_net *net, bool momenta) {
-  return model_tensors_load(file->tensors, net, momenta);
+gp_status model_file_load(const model_file *file, nn_net *net, bool training) {
+  return model_tensors_load(file->tensors, net, training);
 }
+
+bool model_file_is_averaged(const model_file *file) { return model_tensors_averaged(file->tensors); }

@@ -34,20 +34,22 @@ GP_NODISCARD gp_status model_info_copy(model_info *out, const model_info *info);
 /* Builds the net of `info` (not initialised, nothing loaded). label_smoothing and zero_init_residual are of the training. */
 typedef struct model_net_desc {
   int64_t batch;
-  bool trainable, zero_init_residual;
+  bool trainable, averaged; /* as in nn_net_desc */
+  bool zero_init_residual;
   double label_smoothing;
 } model_net_desc;
 GP_NODISCARD gp_status model_net_create(nn_net **out, const model_info *info, const model_net_desc *desc);
 
 /* ---- Writing ---- */
 
-/* Writes state and info, atomically. */
+/* Writes state and info, atomically. Of an averaged net (nn_net_desc) the average is the model. */
 GP_NODISCARD gp_status model_file_write(const char *path, const nn_net *net, const model_info *info);
 
-/* As model_file_write() with momenta ("optimizer.momentum.NAME") when asked for, and further metadata: `extra` is an
- * object whose values are stored as JSON text; may be NULL. `kind` is "model" or "checkpoint". */
-GP_NODISCARD gp_status model_file_write_extended(const char *path, const nn_net *net, const model_info *info,
-                                                 const char *kind, bool momenta, json_t *extra);
+/* As model_file_write(), but all that a training goes on from: the state itself, momenta ("optimizer.momentum.NAME"), of
+ * an averaged net the average ("ema.NAME"), and further metadata: `extra` is an object whose values are stored as JSON
+ * text. */
+GP_NODISCARD gp_status model_file_write_checkpoint(const char *path, const nn_net *net, const model_info *info,
+                                                   json_t *extra);
 
 /* ---- Reading ---- */
 
@@ -69,10 +71,14 @@ bool model_file_is_checkpoint(const model_file *file);
 /* A metadata entry as JSON (json_decref() it). GP_ERROR_NOT_FOUND, GP_ERROR_CORRUPT. */
 GP_NODISCARD gp_status model_file_json(const model_file *file, const char *key, json_t **out);
 
-/* Copies the file's state into the net; with `momenta` the optimizer's too. GP_ERROR_INVALID_ARGUMENT with one line
+/* Copies the file's state into the net: with `training` all that a checkpoint holds, else what is to be used, which is the
+ * average where there is one. A net with an average takes the state for it if the file has none. GP_ERROR_INVALID_ARGUMENT with one line
  * that counts and names tensors that are missing, unexpected, or of another shape or type; the net is then unchanged.
  * A missing num_batches_tracked is allowed (PyTorch's older files have none). */
-GP_NODISCARD gp_status model_file_load(const model_file *file, nn_net *net, bool momenta);
+GP_NODISCARD gp_status model_file_load(const model_file *file, nn_net *net, bool training);
+
+/* Whether there is an average in it. */
+bool model_file_is_averaged(const model_file *file);
 
 /* JSON has no NaN or infinity: a double as number or as text, exact both ways. */
 json_t *model_json_double(double value);

@@ -53,8 +53,8 @@ cleanup:
   return status;
 }
 
-gp_status model_file_write_extended(const char *path, const nn_net *net, const model_info *info, const char *kind,
-                                    bool momenta, json_t *extra) {
+static gp_status write_file(const char *path, const nn_net *net, const model_info *info, bool checkpoint,
+                            json_t *extra) {
   gp_status status = GP_OK;
   safetensors_writer *writer = NULL;
   char *buffer = NULL;
@@ -63,11 +63,11 @@ gp_status model_file_write_extended(const char *path, const nn_net *net, const m
   GP_TRY(safetensors_writer_create(&writer));
   GP_TRY(safetensors_writer_metadata(writer, "format", "gausspool"));
   GP_TRY(safetensors_writer_metadata(writer, "version", gp_version()));
-  GP_TRY(safetensors_writer_metadata(writer, "kind", kind));
+  GP_TRY(safetensors_writer_metadata(writer, "kind", checkpoint ? "checkpoint" : "model"));
   GP_TRY(put_info(writer, info));
   json_object_foreach(extra, key, value) GP_TRY(put_json(writer, key, json_incref(value)));
-  GP_TRY(GP_ALLOC(&buffer, model_tensors_bytes(net, momenta)));
-  GP_TRY(model_tensors_add(writer, net, momenta, buffer));
+  GP_TRY(GP_ALLOC(&buffer, model_tensors_bytes(net, checkpoint)));
+  GP_TRY(model_tensors_add(writer, net, checkpoint, buffer));
   GP_TRY(safetensors_writer_commit(writer, path));
 cleanup:
   safetensors_writer_destroy(&writer);
@@ -76,5 +76,9 @@ cleanup:
 }
 
 gp_status model_file_write(const char *path, const nn_net *net, const model_info *info) {
-  return model_file_write_extended(path, net, info, "model", false, NULL);
+  return write_file(path, net, info, false, NULL);
+}
+
+gp_status model_file_write_checkpoint(const char *path, const nn_net *net, const model_info *info, json_t *extra) {
+  return write_file(path, net, info, true, extra);
 }

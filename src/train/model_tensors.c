@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "train/average.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +12,29 @@ enum { NAME_SIZE = 512, LISTED = 3 };
 
 static const char momentum_prefix[] = "optimizer.momentum.";
 static const char optimizer_prefix[] = "optimizer.";
+static const char average_prefix[] = "ema.";
+
+/* Tensors of the net and under which names they are in a file. */
+typedef struct tensor_set {
+  nn_state_part part;
+  const char *prefix;
+  bool counters; /* num_batches_tracked too, which has no momentum and no average: always under its own name */
+} tensor_set;
+
+/* What a file holds: always the state; the others in checkpoints. */
+static const tensor_set state_set = {NN_VALUE, "", true}, momentum_set = {NN_MOMENTUM, momentum_prefix, false},
+                        average_set = {NN_AVERAGE, average_prefix, false};
+/* The average as the state: written so, read so. */
+static const tensor_set average_as_state = {NN_AVERAGE, "", true},
+                        state_from_average = {NN_VALUE, average_prefix, true};
+
+static bool is_in(const tensor_set *set, const nn_state_info *state) {
+  return set->part == NN_MOMENTUM ? state->is_parameter : set->counters || !state->is_int64;
+}
+
+static nn_state_part part_of(const tensor_set *set, const nn_state_info *state) {
+  return state->is_int64 ? NN_VALUE : set->part;
+}
 
 static safetensors_dtype dtype_of(const nn_state_info *state) {
   return state->is_int64 ? SAFETENSORS_I64 : SAFETENSORS_F32;
@@ -20,31 +44,34 @@ static size_t bytes_of(const nn_state_info *state) {
   return (size_t)state->elements * safetensors_dtype_size(dtype_of(state));
 }
 
-static gp_status part_name(char out[NAME_SIZE], const nn_state_info *state, nn_state_part part) {
-  const int length = snprintf(out, NAME_SIZE, "%s%s", part == NN_MOMENTUM ? momentum_prefix : "", state->name);
+static gp_status set_name(char out[NAME_SIZE], const tensor_set *set, const nn_state_info *state) {
+  const int length = snprintf(out, NAME_SIZE, "%s%s", state->is_int64 ? "" : set->prefix, state->name);
   if (length >= NAME_SIZE) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "a tensor's name is too long: %s", state->name);
   return GP_OK;
 }
 
 /* ---- Writing ---- */
 
-size_t model_tensors_bytes(const nn_net *net, bool momenta) {
+static bool is_averaged(const nn_net *net) { return nn_net_arenas(net).average != NULL; }
+
+size_t model_tensors_bytes(const nn_net *net, bool checkpoint) {
   size_t bytes = 0;
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     const nn_state_info state = nn_net_state(net, i);
-    bytes += bytes_of(&state) * (momenta && state.is_parameter ? 2 : 1) + 2 * sizeof(int64_t);
+    const size_t copies = 1 + (checkpoint && state.is_parameter) + (checkpoint && is_averaged(net));
+    bytes += copies * (bytes_of(&state) + sizeof(int64_t));
   }
   return bytes;
 }
 
-static gp_status add_part(safetensors_writer *writer, const nn_net *net, nn_state_part part, char **cursor) {
+static gp_status add_set(safetensors_writer *writer, const nn_net *net, const tensor_set *set, char **cursor) {
   gp_status status = GP_OK;
   char name[NAME_SIZE];
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     const nn_state_info state = nn_net_state(net, i);
-    if (part == NN_MOMENTUM && !state.is_parameter) continue;
-    GP_TRY(part_name(name, &state, part));
-    GP_TRY(nn_net_state_read(net, i, part, *cursor));
+    if (!is_in(set, &state)) continue;
+    GP_TRY(set_name(name, set, &state));
+    GP_TRY(nn_net_state_read(net, i, part_of(set, &state), *cursor));
     GP_TRY(safetensors_writer_add(writer, name, dtype_of(&state), state.shape, state.rank, *cursor));
     /* Every tensor begins where an int64_t may. */
     *cursor += (bytes_of(&state) + sizeof(int64_t) - 1) / sizeof(int64_t) * sizeof(int64_t);
@@ -53,10 +80,13 @@ cleanup:
   return status;
 }
 
-gp_status model_tensors_add(safetensors_writer *writer, const nn_net *net, bool momenta, void *buffer) {
+gp_status model_tensors_add(safetensors_writer *writer, const nn_net *net, bool checkpoint, void *buffer) {
+  gp_status status = GP_OK;
   char *cursor = buffer;
-  gp_status status = add_part(writer, net, NN_VALUE, &cursor);
-  if (status == GP_OK && momenta) status = add_part(writer, net, NN_MOMENTUM, &cursor);
+  GP_TRY(add_set(writer, net, !checkpoint && is_averaged(net) ? &average_as_state : &state_set, &cursor));
+  if (checkpoint) GP_TRY(add_set(writer, net, &momentum_set, &cursor));
+  if (checkpoint && is_averaged(net)) GP_TRY(add_set(writer, net, &average_set, &cursor));
+cleanup:
   return status;
 }
 
@@ -66,16 +96,15 @@ gp_status model_tensors_add(safetensors_writer *writer, const nn_net *net, bool 
 typedef struct offenders {
   const char *sort;
   int64_t count;
-  char names[192];
+  char names[512];
 } offenders;
 
 static void add_offender(offenders *list, const char *text) {
   const size_t used = strlen(list->names);
+  const char *gap = used > 0 ? ", " : "";
   list->count += 1;
-  if (list->count <= LISTED)
-    snprintf(list->names + used, sizeof list->names - used, "%s%s", used > 0 ? ", " : "", text);
-  else if (list->count == LISTED + 1)
-    snprintf(list->names + used, sizeof list->names - used, ", …");
+  if (list->count > LISTED + 1) return;
+  (void)snprintf(list->names + used, sizeof list->names - used, "%s%.150s", gap, list->count <= LISTED ? text : "…");
 }
 
 typedef struct mismatch {
@@ -104,12 +133,12 @@ static void compare_tensor(mismatch *found, const safetensors_info *tensor, cons
   add_offender(&found->different, text);
 }
 
-static gp_status compare_part(mismatch *found, const safetensors_file *file, const nn_net *net, nn_state_part part) {
+static gp_status compare_set(mismatch *found, const safetensors_file *file, const nn_net *net, const tensor_set *set) {
   char name[NAME_SIZE];
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     const nn_state_info state = nn_net_state(net, i);
-    if (part == NN_MOMENTUM && !state.is_parameter) continue;
-    gp_status status = part_name(name, &state, part);
+    if (!is_in(set, &state)) continue;
+    gp_status status = set_name(name, set, &state);
     if (status != GP_OK) return status;
     const safetensors_info *tensor = safetensors_find(file, name);
     if (tensor != NULL)
@@ -126,17 +155,21 @@ static bool net_has(const nn_net *net, const char *name) {
   return false;
 }
 
-static gp_status compare(const safetensors_file *file, const nn_net *net, bool momenta) {
+static bool begins_with(const char *name, const char *prefix) { return strncmp(name, prefix, strlen(prefix)) == 0; }
+
+static bool belongs_to_training(const char *name) {
+  return begins_with(name, optimizer_prefix) || begins_with(name, average_prefix);
+}
+
+static gp_status compare(const safetensors_file *file, const nn_net *net, const tensor_set *const *sets, int count) {
   gp_status status = GP_OK;
   mismatch found = {{.sort = "missing"}, {.sort = "unexpected"}, {.sort = "of another shape or type"}};
-  GP_TRY(compare_part(&found, file, net, NN_VALUE));
-  if (momenta) GP_TRY(compare_part(&found, file, net, NN_MOMENTUM));
+  for (int i = 0; i < count; ++i) GP_TRY(compare_set(&found, file, net, sets[i]));
   for (size_t i = 0; i < safetensors_count(file); ++i) {
     const char *name = safetensors_at(file, i)->name;
-    if (strncmp(name, optimizer_prefix, sizeof optimizer_prefix - 1) != 0 && !net_has(net, name))
-      add_offender(&found.unexpected, name);
+    if (!belongs_to_training(name) && !net_has(net, name)) add_offender(&found.unexpected, name);
   }
-  char text[800] = "";
+  char text[1700] = "";
   const offenders *lists[] = {&found.missing, &found.unexpected, &found.different};
   for (int i = 0; i < 3; ++i) {
     const size_t used = strlen(text);
@@ -165,13 +198,13 @@ static gp_status check_finite(const safetensors_file *file, const safetensors_in
 }
 
 /* Of the tensors that will be loaded; before the net is changed. */
-static gp_status check_values(const safetensors_file *file, const nn_net *net, nn_state_part part) {
+static gp_status check_values(const safetensors_file *file, const nn_net *net, const tensor_set *set) {
   gp_status status = GP_OK;
   char name[NAME_SIZE];
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     const nn_state_info state = nn_net_state(net, i);
-    if (part == NN_MOMENTUM && !state.is_parameter) continue;
-    GP_TRY(part_name(name, &state, part));
+    if (!is_in(set, &state)) continue;
+    GP_TRY(set_name(name, set, &state));
     const safetensors_info *tensor = safetensors_find(file, name);
     if (tensor != NULL) GP_TRY(check_finite(file, tensor));
   }
@@ -179,36 +212,56 @@ cleanup:
   return status;
 }
 
-static gp_status load_part(const safetensors_file *file, nn_net *net, nn_state_part part, void *buffer) {
+static gp_status load_set(const safetensors_file *file, nn_net *net, const tensor_set *set, void *buffer) {
   gp_status status = GP_OK;
   char name[NAME_SIZE];
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     const nn_state_info state = nn_net_state(net, i);
-    if (part == NN_MOMENTUM && !state.is_parameter) continue;
-    GP_TRY(part_name(name, &state, part));
+    if (!is_in(set, &state)) continue;
+    GP_TRY(set_name(name, set, &state));
     const safetensors_info *tensor = safetensors_find(file, name);
     if (tensor == NULL) continue; /* num_batches_tracked: compare() let nothing else through */
     memcpy(buffer, tensor->data, tensor->bytes);
-    GP_TRY(nn_net_state_write(net, i, part, buffer));
+    GP_TRY(nn_net_state_write(net, i, part_of(set, &state), buffer));
   }
 cleanup:
   return status;
 }
 
-gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool momenta) {
+bool model_tensors_averaged(const safetensors_file *file) {
+  for (size_t i = 0; i < safetensors_count(file); ++i)
+    if (begins_with(safetensors_at(file, i)->name, average_prefix)) return true;
+  return false;
+}
+
+/* Which sets to load, three at most; gives how many. */
+static int choose_sets(const tensor_set *sets[3], const safetensors_file *file, const nn_net *net, bool training) {
+  int count = 0;
+  const bool averaged = model_tensors_averaged(file);
+  sets[count++] = averaged && !training ? &state_from_average : &state_set;
+  if (training) sets[count++] = &momentum_set;
+  if (training && averaged && is_averaged(net)) sets[count++] = &average_set;
+  return count;
+}
+
+gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool training) {
   gp_status status = GP_OK;
   char *buffer = NULL; /* tensors in files by others may be unaligned */
   size_t largest = 0;
+  const tensor_set *sets[3];
+  const int count = choose_sets(sets, file, net, training);
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     const nn_state_info state = nn_net_state(net, i);
     if (bytes_of(&state) > largest) largest = bytes_of(&state);
   }
-  GP_TRY(compare(file, net, momenta));
-  GP_TRY(check_values(file, net, NN_VALUE));
-  if (momenta) GP_TRY(check_values(file, net, NN_MOMENTUM));
+  GP_TRY(compare(file, net, sets, count));
+  for (int i = 0; i < count; ++i) GP_TRY(check_values(file, net, sets[i]));
   GP_TRY(GP_ALLOC(&buffer, largest));
-  GP_TRY(load_part(file, net, NN_VALUE, buffer));
-  if (momenta) GP_TRY(load_part(file, net, NN_MOMENTUM, buffer));
+  for (int i = 0; i < count; ++i) GP_TRY(load_set(file, net, sets[i], buffer));
+  if (is_averaged(net) && sets[count - 1] != &average_set) {
+    const nn_arenas arenas = nn_net_arenas(net);
+    weight_average_start(&arenas);
+  }
 cleanup:
   gp_free(buffer);
   return status;

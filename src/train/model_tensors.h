@@ -5,13 +5,14 @@
 #include "nn/nn.h"
 #include "train/safetensors.h"
 
-/* Bytes of a dense copy of the state, momenta included when asked for. */
-size_t model_tensors_bytes(const nn_net *net, bool momenta);
+/* Bytes of a dense copy of what a model file, or a checkpoint, holds. */
+size_t model_tensors_bytes(const nn_net *net, bool checkpoint);
 
-/* Copies the state into `buffer` (of so many bytes) and adds its tensors to the writer. */
-GP_NODISCARD gp_status model_tensors_add(safetensors_writer *writer, const nn_net *net, bool momenta, void *buffer);
+/* Copies it into `buffer` (of so many bytes) and adds its tensors to the writer. */
+GP_NODISCARD gp_status model_tensors_add(safetensors_writer *writer, const nn_net *net, bool checkpoint, void *buffer);
 
-/* See model_file_load(). */
-GP_NODISCARD gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool momenta);
+/* See model_file_load() and model_file_is_averaged(). */
+GP_NODISCARD gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool training);
+bool model_tensors_averaged(const safetensors_file *file);
 
 #endif

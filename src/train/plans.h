@@ -1,26 +1,43 @@
-/* A net compiled for a pass over a data set: one plan for whole batches, one for the last, smaller one. */
+/* A net compiled for a pass over a data set: a plan for whole batches, and others for the last, smaller one. A batch may
+ * be taken in parts, one after the other, for the memory of a part's activations. */
 #ifndef GP_TRAIN_PLANS_H
 #define GP_TRAIN_PLANS_H
 
 #include "nn/nn.h"
 
+/* A full part; and two sizes of parts of the last batch, which is cut as evenly as can be. */
+enum { TRAIN_MAX_PLANS = 3 };
+
 /* Zero-initialise; train_plans_clear() when done, before the net. */
 typedef struct train_plans {
-  nn_plan *full, *rest; /* NULL where no batch has that size */
-  int64_t full_count, rest_count;
+  struct {
+    nn_plan *plan;
+    int64_t batch;
+  } plans[TRAIN_MAX_PLANS];
+  int32_t count;
+  int64_t largest; /* part */
 } train_plans;
 
 typedef struct train_plans_desc {
   nn_mode mode;
   int64_t batch, samples; /* batch size; samples of the pass */
+  int64_t parts;          /* into which a whole batch is cut; must divide `batch`. 0: 1 */
   bool drop_last;
+  bool reserve_later; /* as in nn_plan_desc */
 } train_plans_desc;
 
-/* GP_ERROR_INVALID_ARGUMENT when there is no batch at all, or the last one is too small to train on. */
+/* GP_ERROR_INVALID_ARGUMENT when there is no batch at all, or a part of the last one is too small to train on. */
 GP_NODISCARD gp_status train_plans_create(train_plans *plans, nn_net *net, const train_plans_desc *desc);
 void train_plans_clear(train_plans *plans);
 
-/* The plan for a batch of `count`. */
+/* In how many parts a batch of `count` samples is taken, and where part i begins; part `parts` begins at the end. */
+int64_t train_plans_parts(const train_plans *plans, int64_t count);
+int64_t train_plans_part(const train_plans *plans, int64_t count, int64_t i);
+
+/* The plan for a part (with one part a batch: for a batch) of `count`. */
 GP_NODISCARD gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **plan);
+
+/* Bytes of the activation arena that all of them need. */
+size_t train_plans_activation_bytes(const train_plans *plans);
 
 #endif

@@ -95,6 +95,9 @@ static const option_desc options[] = {
      .min = 1, .max = 1 << 20, .help = "images per training step, over all devices"},
     {ENTRY(OPTION_INT64, "optimizer", RECIPE, "test-batch-size", test_batch_size), .metavar = "N", .default_text = "0",
      .max = 1 << 20, .help = "images per batch in tests; 0: as --batch-size"},
+    {ENTRY(OPTION_INT64, "optimizer", RECIPE, "accumulate", accumulate), .metavar = "N", .default_text = "1", .min = 1,
+     .max = 1 << 20,
+     .help = "take a batch in N parts whose gradients are added up, for less memory; batch norm then sees a part"},
     {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "lr", lr), .metavar = "X", .default_text = "0.1", .max = 1e6,
      .help = "learning rate of the schedules step and cosine"},
     {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "momentum", momentum), .metavar = "X", .default_text = "0.9", .max = 1,
@@ -102,7 +105,13 @@ static const option_desc options[] = {
     {ENTRY(OPTION_BOOL, "optimizer", RECIPE, "nesterov", nesterov), .default_text = "no",
      .help = "Nesterov's form of momentum"},
     {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "weight-decay", weight_decay), .metavar = "X", .default_text = "0.0001",
-     .max = 1e6, .help = "weight decay, on every parameter"},
+     .max = 1e6, .help = "weight decay"},
+    {ENTRY(OPTION_BOOL, "optimizer", RECIPE, "decay-norm-bias", decay_norm_bias), .default_text = "yes",
+     .help = "weight decay acts on every parameter; no: not on biases and batch norms' weights"},
+    {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "ema-decay", ema_decay), .metavar = "X", .default_text = "0",
+     .max = 0.999999999,
+     .help = "test and keep a running average of the weights, begun after warm-up: share that stays at each step, e.g. "
+             "0.9999; 0: none"},
     {ENTRY(OPTION_DOUBLE, "optimizer", RECIPE, "label-smoothing", label_smoothing), .metavar = "X", .default_text = "0",
      .max = 0.999, .help = "share of the target spread over all classes"},
 
@@ -174,6 +183,9 @@ gp_status train_config_check(const train_config *config) {
   if (status != GP_OK) return status;
   if (config->nesterov && config->momentum <= 0)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "nesterov: expected a momentum above 0, found %g", config->momentum);
+  if (config->batch_size % config->accumulate != 0)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "accumulate: expected a divisor of the batch size %lld, found %lld",
+                   (long long)config->batch_size, (long long)config->accumulate);
   if (config->warmup_epochs > (double)config->epochs)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "warmup-epochs: expected at most the %lld epochs, found %g",
                    (long long)config->epochs, config->warmup_epochs);

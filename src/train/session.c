@@ -225,11 +225,14 @@ static gp_status build_net(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
   GP_TRY(model_net_create(&session->net, &session->info,
-                          &(model_net_desc){.batch = config->batch_size,
-                                            .trainable = true,
+                          &(model_net_desc){.batch = config->batch_size / config->accumulate,
+                                            .trainable = !config->evaluate,
+                                            .averaged = !config->evaluate && config->ema_decay > 0,
                                             .zero_init_residual = config->zero_init_residual,
                                             .label_smoothing = config->label_smoothing}));
   GP_TRY(nn_net_init(session->net, (uint64_t)config->seed));
+  if (!config->decay_norm_bias) GP_TRY(sgd_find_vectors(session->net, &session->undecayed, &session->undecayed_count));
+  if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, nn_net_arenas(session->net).count));
   GP_TRY(train_plans_create(&session->test_plans, session->net,
                             &(train_plans_desc){.mode = NN_INFER,
                                                 .batch = test_batch_size(config),
@@ -239,6 +242,7 @@ static gp_status build_net(train_session *session) {
                               &(train_plans_desc){.mode = NN_TRAIN,
                                                   .batch = config->batch_size,
                                                   .samples = data_source_get_info(session->train_source)->count,
+                                                  .parts = config->accumulate,
                                                   .drop_last = config->drop_last}));
 cleanup:
   return status;
@@ -279,6 +283,8 @@ void train_session_close(train_session *session) {
   train_plans_clear(&session->train_plans);
   train_plans_clear(&session->test_plans);
   nn_net_destroy(&session->net);
+  gp_free(session->gradient_sum);
+  gp_free(session->undecayed);
   data_loader_destroy(&session->train_loader);
   data_loader_destroy(&session->test_loader);
   data_source_destroy(&session->train_source);

@@ -7,6 +7,7 @@
 #include "train/plans.h"
 #include "train/report.h"
 #include "train/schedule.h"
+#include "train/sgd.h"
 
 typedef struct train_session {
   const train_config *config;
@@ -15,6 +16,9 @@ typedef struct train_session {
   data_loader *train_loader, *test_loader;
   nn_net *net;
   train_plans train_plans, test_plans;
+  float *gradient_sum;  /* of the parts of a batch; NULL without --accumulate */
+  sgd_range *undecayed; /* parameters without weight decay; NULL: none */
+  size_t undecayed_count;
   train_schedule schedule;
   int64_t batches; /* of an epoch */
   int64_t labels;  /* a hash of the training set's */

@@ -3,8 +3,10 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/status.h"
+#include "train/average.h"
 #include "train/curves.h"
 #include "train/evaluate.h"
+#include "train/gradient.h"
 #include "train/pass.h"
 #include "train/session.h"
 #include "train/sgd.h"
@@ -67,23 +69,29 @@ static gp_status train_step(train_session *session, const data_batch *batch, dou
   gp_status status = GP_OK;
   const train_config *config = session->config;
   train_state *state = &session->state;
-  nn_plan *plan = NULL;
-  GP_TRY(train_plans_get(&session->train_plans, batch->count, &plan));
-  GP_TRY(nn_plan_forward(plan, batch->images, batch->labels,
-                         &(nn_step_desc){.seed = (uint64_t)config->seed, .step = (uint32_t)state->step}));
-  const double loss = nn_plan_loss(plan);
+  double loss = 0;
+  GP_TRY(train_gradient(&(train_gradient_desc){.plans = &session->train_plans,
+                                               .net = session->net,
+                                               .sum = session->gradient_sum,
+                                               .step = {.seed = (uint64_t)config->seed, .step = (uint32_t)state->step}},
+                        batch, &state->meter, &loss));
   if (!isfinite(loss))
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "the loss is %g at step %" PRId64 " (epoch %" PRId64 ", lr %g): the training has diverged; "
                    "try a lower --lr or some --warmup-epochs",
                    loss, state->step + 1, state->epoch + 1, lr));
-  train_meter_add(&state->meter, loss, nn_plan_logits(plan), batch->labels, batch->count, session->info.classes);
-  GP_TRY(nn_plan_backward(plan));
   const nn_arenas arenas = nn_net_arenas(session->net);
-  sgd_step(
-      &arenas,
-      &(sgd_desc){
-          .lr = lr, .momentum = config->momentum, .weight_decay = config->weight_decay, .nesterov = config->nesterov});
+  sgd_step(&arenas, &(sgd_desc){.lr = lr,
+                                .momentum = config->momentum,
+                                .weight_decay = config->weight_decay,
+                                .undecayed = session->undecayed,
+                                .undecayed_count = session->undecayed_count,
+                                .nesterov = config->nesterov});
+  /* While the rate warms up, weights move too fast for an average to mean anything: it begins where that ends. */
+  if (config->ema_decay > 0 && state->step >= session->schedule.warmup_steps)
+    weight_average_update(&arenas, config->ema_decay);
+  else if (config->ema_decay > 0)
+    weight_average_start(&arenas);
   state->batch += 1;
   state->step += 1;
 cleanup:
@@ -136,6 +144,9 @@ cleanup:
 }
 
 static gp_status test_pass_run(train_session *session, train_meter *meter, train_result *result) {
+  const nn_arenas arenas = nn_net_arenas(session->net);
+  const bool averaged = arenas.average != NULL;
+  if (averaged) weight_average_swap(&arenas);
   gp_status status =
       train_evaluate(meter, &(train_evaluate_desc){.plans = &session->test_plans,
                                                    .loader = session->test_loader,
@@ -143,6 +154,7 @@ static gp_status test_pass_run(train_session *session, train_meter *meter, train
                                                    .observer = session->observer,
                                                    .epoch = session->state.epoch,
                                                    .epochs = session->config->evaluate ? 0 : session->config->epochs});
+  if (averaged) weight_average_swap(&arenas);
   if (status != GP_OK) return status;
   result->val_loss = train_meter_loss(meter);
   result->val_top1 = train_meter_top1(meter);

@@ -230,6 +230,135 @@ static void test_resume_of_a_finished_run(void **state) {
   expect_same_file("whole/model_best.safetensors", "finished/model_best.safetensors");
 }
 
+/* ---- Averages and parts ---- */
+
+static double loss_of(const char *path) {
+  model_file *file = NULL;
+  assert_ok(model_file_open(&file, path));
+  const double loss = model_file_info(file)->val_loss;
+  model_file_close(&file);
+  return loss;
+}
+
+/* In parts of a batch, with an average of the weights, without decay on vectors, with every other setting of the modern
+ * recipe: stopped in mid-epoch and at an epoch's end, during warm-up and after, and resumed. */
+static void test_resume_of_a_modern_run(void **state) {
+  (void)state;
+  static const char *const modern[] = {"accumulate",
+                                       "4",
+                                       "ema-decay",
+                                       "0.9",
+                                       "decay-norm-bias",
+                                       "no",
+                                       "zero-init-residual",
+                                       "yes",
+                                       "label-smoothing",
+                                       "0.1",
+                                       "warmup-epochs",
+                                       "0.8",
+                                       "nesterov",
+                                       "yes",
+                                       "pool",
+                                       "gauss_CN",
+                                       "batch-size",
+                                       "16",
+                                       NULL,
+                                       NULL,
+                                       NULL,
+                                       NULL,
+                                       NULL};
+  enum { PAIRS = 18 };
+  static const char *const stops[] = {"2", "7", "10", "13"};
+  assert_ok(run("modern", modern, NULL, NULL));
+  for (size_t i = 0; i < sizeof stops / sizeof *stops; ++i) {
+    const char *more[PAIRS + 3];
+    char out[32], path[TEST_PATH_SIZE];
+    train_result result;
+    memcpy(more, modern, sizeof more);
+    more[PAIRS] = "max-steps";
+    more[PAIRS + 1] = stops[i];
+    more[PAIRS + 2] = NULL;
+    snprintf(out, sizeof out, "modern%s", stops[i]);
+    assert_ok(run(out, more, NULL, &result));
+    snprintf(path, sizeof path, "%s", result.checkpoint);
+    train_result_clear(&result);
+    more[PAIRS] = "resume";
+    more[PAIRS + 1] = path;
+    assert_ok(run(out, more, NULL, NULL));
+    char name[64];
+    snprintf(name, sizeof name, "%s/checkpoint_epoch003.safetensors", out);
+    expect_same_file("modern/checkpoint_epoch003.safetensors", name);
+    snprintf(name, sizeof name, "%s/model_best.safetensors", out);
+    expect_same_file("modern/model_best.safetensors", name);
+  }
+}
+
+/* What is tested and called the best is the average, and both files test alike; the weights are beside it. */
+static void test_average_is_the_model(void **state) {
+  (void)state;
+  static const char *const names[] = {"modern/model_best.safetensors", "modern/checkpoint_epoch003.safetensors"};
+  static const char *const more[] = {"pool", "gauss_CN", "evaluate", "yes", "label-smoothing", "0.1", "resume"};
+  for (int i = 0; i < 2; ++i) {
+    const char *all[10] = {NULL};
+    train_result result;
+    char path[TEST_PATH_SIZE];
+    snprintf(path, sizeof path, "%s", in_folder(names[i]));
+    memcpy(all, more, sizeof more);
+    all[7] = path;
+    assert_ok(run("e", all, NULL, &result));
+    assert_true(result.val_loss == loss_of(path));
+    train_result_clear(&result);
+  }
+  safetensors_file *file = NULL;
+  assert_ok(safetensors_open(&file, in_folder(names[1])));
+  const safetensors_info *weights = safetensors_find(file, "fc.weight"),
+                         *average = safetensors_find(file, "ema.fc.weight");
+  assert_non_null(weights);
+  assert_non_null(average);
+  assert_non_null(safetensors_find(file, "ema.bn1.running_mean"));
+  assert_null(safetensors_find(file, "ema.bn1.num_batches_tracked"));
+  assert_true(memcmp(weights->data, average->data, weights->bytes) != 0);
+  safetensors_close(&file);
+}
+
+/* Options that are given their default make no difference; those of the modern recipe do. */
+static void test_defaults_are_the_published_recipe(void **state) {
+  (void)state;
+  static const char *const same[] = {"accumulate", "1", "ema-decay", "0", "decay-norm-bias", "yes", NULL};
+  assert_ok(run("defaults", same, NULL, NULL));
+  expect_as_whole("defaults");
+  static const char *const other[][4] = {
+      {"accumulate", "2", NULL}, {"decay-norm-bias", "no", NULL}, {"ema-decay", "0.5", NULL}};
+  for (int i = 0; i < 3; ++i) {
+    size_t sizes[2];
+    assert_ok(run("other2", other[i], NULL, NULL));
+    char *a = get_file(in_folder("whole/model_best.safetensors"), &sizes[0]);
+    char *b = get_file(in_folder("other2/model_best.safetensors"), &sizes[1]);
+    assert_true(sizes[0] != sizes[1] || memcmp(a, b, sizes[0]) != 0);
+    free(a);
+    free(b);
+  }
+}
+
+/* A checkpoint without an average goes on with one that begins there; and one with, without. */
+static void test_average_comes_and_goes(void **state) {
+  (void)state;
+  train_result result;
+  char path[TEST_PATH_SIZE];
+  assert_ok(run("comes", (const char *[]){"max-steps", "7", NULL}, NULL, &result));
+  snprintf(path, sizeof path, "%s", result.checkpoint);
+  train_result_clear(&result);
+  assert_ok(run("comes", (const char *[]){"resume", path, "ema-decay", "0.9", "max-steps", "9", NULL}, NULL, &result));
+  snprintf(path, sizeof path, "%s", result.checkpoint);
+  train_result_clear(&result);
+  safetensors_file *file = NULL;
+  assert_ok(safetensors_open(&file, path));
+  assert_non_null(safetensors_find(file, "ema.fc.weight"));
+  safetensors_close(&file);
+  assert_ok(run("comes", (const char *[]){"resume", path, NULL}, NULL, NULL));
+  expect_as_whole("comes");
+}
+
 /* ---- Steps ---- */
 
 typedef struct counts {
@@ -389,6 +518,10 @@ int main(void) {
       cmocka_unit_test(test_resume_elsewhere),
       cmocka_unit_test(test_resume_over_another_run),
       cmocka_unit_test(test_resume_of_a_finished_run),
+      cmocka_unit_test(test_resume_of_a_modern_run),
+      cmocka_unit_test(test_average_is_the_model),
+      cmocka_unit_test(test_defaults_are_the_published_recipe),
+      cmocka_unit_test(test_average_comes_and_goes),
       cmocka_unit_test(test_steps_allocate_nothing),
       cmocka_unit_test(test_divergence),
       cmocka_unit_test(test_last_batch_of_one),

@@ -170,6 +170,35 @@ static void reads_the_repository_s_recipes(void **state) {
   assert_near(mean[2], 0.406, 0);
 }
 
+static void read_config(const char *name) {
+  train_config_clear(&config);
+  assert_ok(train_config_init(&config));
+  assert_ok(train_recipe_read(&config, name));
+  assert_ok(train_config_check(&config));
+}
+
+/* The second transform is all that the two published trainings differ in; the modern one is that of its comment. */
+static void imagenet_recipes_are_as_told(void **state) {
+  (void)state;
+  train_config published;
+  assert_ok(train_config_init(&published));
+  assert_ok(train_recipe_read(&published, GP_TEST_CONFIGS "/imagenet.ini"));
+  assert_true(published.decay_norm_bias && published.accumulate == 1 && published.ema_decay == 0);
+  read_config(GP_TEST_CONFIGS "/imagenet-crop-flip.ini");
+  for (size_t i = 0; i < train_option_table.count; ++i) {
+    const option_desc *option = &train_option_table.options[i];
+    char a[OPTION_TEXT_SIZE], b[OPTION_TEXT_SIZE];
+    if (strcmp(option->section, "data") != 0)
+      assert_string_equal(option_text(option, &published, a), option_text(option, &config, b));
+  }
+  train_config_clear(&published);
+  read_config(GP_TEST_CONFIGS "/imagenet-modern.ini");
+  assert_int_equal(config.schedule, TRAIN_SCHEDULE_COSINE);
+  assert_true(config.zero_init_residual && !config.decay_norm_bias && config.warmup_epochs == 5);
+  assert_true(config.label_smoothing == 0.1 && config.ema_decay == 0.9998);
+  assert_int_equal(config.batch_size / config.accumulate, 256);
+}
+
 static void checks_combinations(void **state) {
   (void)state;
   assert_ok(train_config_check(&config));
@@ -189,6 +218,10 @@ static void checks_combinations(void **state) {
   assert_ok(set("schedule", "cosine"));
   assert_ok(set("lr-min", "0.2"));
   assert_fails(train_config_check(&config), bad, "lr-min: expected at most lr, 0.1, found 0.2");
+  assert_ok(set("lr-min", "0"));
+  assert_ok(set("accumulate", "3"));
+  assert_fails(train_config_check(&config), bad, "accumulate: expected a divisor of the batch size 256, found 3");
+  assert_fails(set("ema-decay", "1"), bad, "ema-decay: expected");
   assert_fails(set("pdf-filename", "../x.pdf"), bad, "pdf-filename: expected a file name that ends in .pdf");
   assert_fails(set("pdf-filename", "x'.pdf"), bad, "pdf-filename: expected");
   assert_fails(set("std", "1,0"), bad, "std: expected numbers above 0");
@@ -296,12 +329,19 @@ static void survives_want_of_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      test_with_config(reads_recipes),        test_with_config(refuses_broken_recipes),
-      test_with_config(finds_recipes),        test_with_config(loads_by_precedence),
-      test_with_config(writes_what_it_reads), test_with_config(reads_the_repository_s_recipes),
-      test_with_config(checks_combinations),  test_with_config(follows_a_list),
-      test_with_config(follows_steps),        test_with_config(follows_a_cosine_after_warm_up),
-      test_with_config(warms_a_list_up),      test_with_config(survives_want_of_memory),
+      test_with_config(reads_recipes),
+      test_with_config(refuses_broken_recipes),
+      test_with_config(finds_recipes),
+      test_with_config(loads_by_precedence),
+      test_with_config(writes_what_it_reads),
+      test_with_config(reads_the_repository_s_recipes),
+      test_with_config(imagenet_recipes_are_as_told),
+      test_with_config(checks_combinations),
+      test_with_config(follows_a_list),
+      test_with_config(follows_steps),
+      test_with_config(follows_a_cosine_after_warm_up),
+      test_with_config(warms_a_list_up),
+      test_with_config(survives_want_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

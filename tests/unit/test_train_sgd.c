@@ -114,6 +114,61 @@ static void test_any_number_of_threads(void **state) {
   gp_set_max_threads(before);
 }
 
+/* Stretches without decay: within a chunk, over a border of chunks, several in one, one over a whole chunk, the end. */
+static void test_undecayed(void **state) {
+  (void)state;
+  enum { CHUNK = 1 << 14 };
+  static const sgd_range ranges[] = {{0, 3},        {100, 50}, {200, 1}, {CHUNK - 7, 20}, {CHUNK + 100, 2 * CHUNK},
+                                     {COUNT - 5, 5}};
+  enum { RANGES = sizeof ranges / sizeof *ranges };
+  for (int s = 0; s < SETTINGS; ++s) {
+    sgd_desc desc = settings[s], without = settings[s];
+    nn_arenas arenas = make_arenas(COUNT);
+    desc.undecayed = ranges;
+    desc.undecayed_count = RANGES;
+    without.weight_decay = 0;
+    run_steps(&arenas, &desc);
+    for (size_t i = 0; i < COUNT; ++i) {
+      bool decayed = true;
+      double momentum = 0;
+      for (int r = 0; r < RANGES; ++r)
+        decayed = decayed && (i < ranges[r].first || i >= ranges[r].first + ranges[r].count);
+      const double value = reference(decayed ? &desc : &without, (uint32_t)i, &momentum);
+      if (fabs((double)arenas.value[i] - value) > 2e-6) fail_msg("setting %d, element %zu of %d", s, i, COUNT);
+    }
+    free_arenas(&arenas);
+  }
+}
+
+/* The vectors of a net: biases, and both parameters of a batch norm; the rest is no part of any stretch. */
+static void test_find_vectors(void **state) {
+  (void)state;
+  nn_graph *g = NULL;
+  nn_net *net = NULL;
+  sgd_range *ranges = NULL;
+  size_t count = 0;
+  assert_int_equal(nn_graph_create(&g), GP_OK);
+  nn_ref x = nn_conv(g, nn_input(g, 3, 8, 8), &(nn_conv_desc){.name = "c", .out = 13, .kernel = 3, .bias = true});
+  x = nn_global_avg_pool(g, nn_relu(g, nn_batch_norm(g, x, &(nn_batch_norm_desc){.name = "n"})));
+  nn_cross_entropy(g, nn_linear(g, x, &(nn_linear_desc){.name = "fc", .out = 5}), &(nn_cross_entropy_desc){0});
+  assert_int_equal(nn_net_create(&net, &g, &(nn_net_desc){.batch = 2, .trainable = true}), GP_OK);
+  assert_int_equal(sgd_find_vectors(net, &ranges, &count), GP_OK);
+  assert_int_equal(count, 4); /* c.bias, n.weight, n.bias, fc.bias */
+  const nn_arenas arenas = nn_net_arenas(net);
+  for (size_t r = 0; r < count; ++r)
+    for (size_t i = 0; i < ranges[r].count; ++i) arenas.value[ranges[r].first + i] = 7;
+  for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
+    const nn_state_info info = nn_net_state(net, i);
+    float values[3 * 13 * 9];
+    if (info.is_int64) continue;
+    assert_int_equal(nn_net_state_read(net, i, NN_VALUE, values), GP_OK);
+    for (int64_t e = 0; e < info.elements; ++e)
+      if ((values[e] == 7) != (info.is_parameter && info.rank == 1)) fail_msg("%s, element %d", info.name, (int)e);
+  }
+  gp_free(ranges);
+  nn_net_destroy(&net);
+}
+
 /* Padding of the arenas is zero in all three and must stay so. */
 static void test_zeros_stay(void **state) {
   (void)state;
@@ -130,6 +185,8 @@ int main(void) {
       cmocka_unit_test(test_formulas),
       cmocka_unit_test(test_closed_form),
       cmocka_unit_test(test_any_number_of_threads),
+      cmocka_unit_test(test_undecayed),
+      cmocka_unit_test(test_find_vectors),
       cmocka_unit_test(test_zeros_stay),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
