@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "nn/layout.h"
-#include "nn/onednn/primitive.h"
+#include "nn/onednn/conv.h"
 
 typedef struct conv {
   nn_kernel base;
@@ -18,130 +18,19 @@ typedef struct conv {
   bool pad_picture;
   nn_tensor picture, padded;
   size_t padded_offset; /* in scratch_backward */
+  float *mask;          /* of joined groups' weight; else NULL */
+  size_t mask_floats;
 } conv;
-
-/* What both passes and the storage start from. */
-typedef struct conv_shapes {
-  od_md src, dst, any_weights, bias;
-  od_window window;
-} conv_shapes;
-
-static void clear_shapes(conv_shapes *s) {
-  od_md_clear(&s->src);
-  od_md_clear(&s->dst);
-  od_md_clear(&s->any_weights);
-  od_md_clear(&s->bias);
-}
-
-static gp_status make_shapes(conv_shapes *s, const nn_node *node, const nn_tensor *in, const nn_tensor *out) {
-  const nn_conv_desc *d = &node->as.conv;
-  const int64_t *shape = node->params[NN_WEIGHT].shape;
-  gp_status status = GP_OK;
-  bool grouped = d->groups > 1;
-  int64_t dims[5] = {shape[0], shape[1], shape[2], shape[3]};
-  int64_t grouped_dims[5] = {d->groups, shape[0] / d->groups, shape[1], shape[2], shape[3]};
-  const int64_t *weights = grouped ? grouped_dims : dims;
-  int rank = grouped ? 5 : 4;
-  for (int i = 0; i < 2; ++i) {
-    s->window.stride[i] = d->stride;
-    s->window.dilation[i] = d->dilation - 1;
-    s->window.padding[i] = d->padding;
-  }
-  GP_TRY(od_md_of_tensor(&s->src, in));
-  GP_TRY(od_md_of_tensor(&s->dst, out));
-  GP_TRY(od_md_create(&s->any_weights, rank, weights, dnnl_format_tag_any));
-  GP_TRY(od_md_create(&s->bias, 1, dims, dnnl_x));
-cleanup:
-  return status;
-}
-
-/* Right padding can be less than left where the last window does not reach it; oneDNN takes the same on both sides as
- * long as the output size agrees, which the shape rule (rounding down) ensures. */
-static gp_status forward_descriptor(dnnl_primitive_desc_t *pd, nn_device *device, dnnl_prop_kind_t kind,
-                                    const conv_shapes *s, const od_md *weights, bool bias) {
-  return od_conv_forward(pd, device->engine, kind, &s->src, weights, bias ? &s->bias : NULL, &s->dst, &s->window,
-                         device->attr);
-}
-
-/* ---- Storage ---- */
-
-gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
-                           void **layout, size_t *floats) {
-  gp_status status = GP_OK;
-  conv_shapes shapes = {0};
-  od_md *chosen = NULL;
-  dnnl_primitive_desc_t pd = NULL;
-  *layout = NULL;
-  GP_TRY(make_shapes(&shapes, node, in, out));
-  GP_TRY(forward_descriptor(&pd, device, dnnl_forward_training, &shapes, &shapes.any_weights, node->as.conv.bias));
-  GP_TRY(GP_ALLOC(&chosen, 1));
-  GP_TRY(od_md_of_argument(chosen, pd, DNNL_ARG_WEIGHTS));
-  *floats = od_md_bytes(chosen) / sizeof(float);
-  *layout = chosen;
-  chosen = NULL;
-cleanup:
-  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
-  od_free_layout(chosen);
-  clear_shapes(&shapes);
-  return status;
-}
-
-void od_free_layout(void *layout) {
-  if (layout != NULL) od_md_clear(layout);
-  gp_free(layout);
-}
-
-static gp_status convert(nn_device *device, const od_md *from_md, const od_md *to_md, const float *from, float *to) {
-  gp_status status = GP_OK;
-  dnnl_primitive_desc_t pd = NULL;
-  od_primitive reorder = {0};
-  void *scratch = NULL;
-  GP_TRY(od_reorder(&pd, device->engine, from_md, to_md, device->attr));
-  GP_TRY(od_primitive_create(&reorder, device, pd, (int[]){DNNL_ARG_FROM, DNNL_ARG_TO, 0}));
-  GP_TRY(gp_alloc(&scratch, reorder.scratch_bytes, 1));
-  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_FROM, from));
-  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_TO, to));
-  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_SCRATCHPAD, scratch));
-  GP_TRY(od_primitive_run(&reorder, device));
-cleanup:
-  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
-  od_primitive_clear(&reorder);
-  gp_free(scratch);
-  return status;
-}
-
-/* PyTorch's order of a node's weight. */
-static gp_status plain_layout(od_md *out, const nn_node *node) {
-  const int64_t *shape = node->params[NN_WEIGHT].shape;
-  int64_t groups = node->as.conv.groups;
-  int64_t dims[5] = {groups, shape[0] / groups, shape[1], shape[2], shape[3]};
-  if (groups > 1) return od_md_create(out, 5, dims, dnnl_goihw);
-  return od_md_create(out, 4, shape, dnnl_oihw);
-}
-
-gp_status od_weight_read(nn_device *device, const nn_node *node, const void *layout, const float *stored,
-                         float *plain) {
-  od_md md = {0};
-  gp_status status = plain_layout(&md, node);
-  if (status == GP_OK) status = convert(device, layout, &md, stored, plain);
-  od_md_clear(&md);
-  return status;
-}
-
-gp_status od_weight_write(nn_device *device, const nn_node *node, const void *layout, const float *plain,
-                          float *stored) {
-  od_md md = {0};
-  gp_status status = plain_layout(&md, node);
-  if (status == GP_OK) status = convert(device, &md, layout, plain, stored);
-  od_md_clear(&md);
-  return status;
-}
-
-/* ---- Kernel ---- */
 
 static gp_status conv_forward(nn_kernel *k) {
   conv *c = (conv *)k;
   return od_primitive_run(&c->forward, c->device);
+}
+
+/* Between channels of different groups there is no weight, and what has become of its gradient must not become one. */
+static void clear_between_groups(const conv *c) {
+  float *gradient = c->base.at.gradient[NN_WEIGHT];
+  for (size_t i = 0; i < c->mask_floats; ++i) gradient[i] = c->mask[i] == 0 ? 0 : gradient[i];
 }
 
 static gp_status conv_backward(nn_kernel *k) {
@@ -154,6 +43,7 @@ static gp_status conv_backward(nn_kernel *k) {
   }
   GP_TRY(od_primitive_run(&c->backward_weights, c->device));
   if (c->convert_gradient.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_gradient, c->device));
+  clear_between_groups(c);
   if (!c->wants_grad_in) goto cleanup;
   if (c->convert_weights.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_weights, c->device));
   GP_TRY(od_primitive_run(&c->backward_data, c->device));
@@ -205,6 +95,7 @@ static void conv_destroy(nn_kernel *k) {
   od_primitive_clear(&c->backward_weights);
   od_primitive_clear(&c->convert_weights);
   od_primitive_clear(&c->convert_gradient);
+  gp_free(c->mask);
   gp_free(c);
 }
 
@@ -227,7 +118,7 @@ static bool is_reference(const_dnnl_primitive_desc_t pd) {
 }
 
 /* Puts a faster descriptor over a padded picture in place of a scalar one, if there is one. */
-static gp_status avoid_reference(conv *c, const conv_shapes *s, bool bias, const_dnnl_primitive_desc_t hint,
+static gp_status avoid_reference(conv *c, const od_conv_shapes *s, bool bias, const_dnnl_primitive_desc_t hint,
                                  dnnl_primitive_desc_t *pd) {
   gp_status status = GP_OK;
   od_md src = {0};
@@ -249,7 +140,7 @@ cleanup:
   return status;
 }
 
-static gp_status make_backward(conv *c, const conv_shapes *s, const od_md *stored, bool bias,
+static gp_status make_backward(conv *c, const od_conv_shapes *s, const od_md *stored, bool bias,
                                const_dnnl_primitive_desc_t hint) {
   static const int weights_arguments[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, 0};
   static const int bias_arguments[] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_BIAS, 0};
@@ -291,10 +182,10 @@ cleanup:
 gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
   gp_status status = GP_OK;
   conv *c = NULL;
-  conv_shapes shapes = {0};
+  od_conv_shapes shapes = {0};
   dnnl_primitive_desc_t pd = NULL;
   bool bias = desc->node->as.conv.bias, train = desc->mode == NN_TRAIN;
-  const od_md *stored = desc->weight_layout;
+  const od_weight *stored = desc->weight_layout;
   GP_TRY(GP_ALLOC(&c, 1));
   c->base = (nn_kernel){.bind = conv_bind,
                         .forward = conv_forward,
@@ -304,19 +195,20 @@ gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc 
   c->device = device;
   c->picture = desc->in[0];
   c->wants_grad_in = desc->wants_grad[0];
-  GP_TRY(make_shapes(&shapes, desc->node, &desc->in[0], &desc->out));
-  GP_TRY(
-      forward_descriptor(&pd, device, train ? dnnl_forward_training : dnnl_forward_inference, &shapes, stored, bias));
+  GP_TRY(od_conv_shapes_create(&shapes, desc->node, stored->joined, &desc->in[0], &desc->out));
+  GP_TRY(od_conv_forward(&pd, device->engine, train ? dnnl_forward_training : dnnl_forward_inference, &shapes.src,
+                         &stored->md, bias ? &shapes.bias : NULL, &shapes.dst, &shapes.window, device->attr));
   GP_TRY(od_primitive_create(&c->forward, device, pd,
                              (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0, 0}));
   od_describe(&c->base, pd);
   c->base.scratch_forward_bytes = c->forward.scratch_bytes;
-  if (train) GP_TRY(make_backward(c, &shapes, stored, bias, pd));
+  if (train) GP_TRY(make_backward(c, &shapes, &stored->md, bias, pd));
+  if (train && stored->joined > 1) GP_TRY(od_weight_mask(device, desc->node, stored, &c->mask, &c->mask_floats));
   *out = &c->base;
   c = NULL;
 cleanup:
   if (pd != NULL) dnnl_primitive_desc_destroy(pd);
-  clear_shapes(&shapes);
+  od_conv_shapes_clear(&shapes);
   if (c != NULL) conv_destroy(&c->base);
   return status;
 }

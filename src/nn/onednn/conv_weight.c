@@ -1,0 +1,184 @@
+/* Storage of a convolution's weight: the layout that the forward pass likes best, and copies from and to PyTorch's order. */
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "nn/onednn/conv.h"
+
+/* A weight's dimensions: groups, and those of a group, [out][in][rows][columns]. */
+typedef struct weight_shape {
+  int64_t dims[5];
+} weight_shape;
+
+static weight_shape shape_of(const nn_node *node, int32_t joined) {
+  const int64_t *shape = node->params[NN_WEIGHT].shape;
+  int64_t groups = node->as.conv.groups / joined;
+  return (weight_shape){{groups, shape[0] / groups, shape[1] * joined, shape[2], shape[3]}};
+}
+
+/* The weight in any order, or in PyTorch's. */
+static gp_status describe(od_md *out, const nn_node *node, int32_t joined, bool plain) {
+  weight_shape s = shape_of(node, joined);
+  if (s.dims[0] > 1) return od_md_create(out, 5, s.dims, plain ? dnnl_goihw : dnnl_format_tag_any);
+  return od_md_create(out, 4, s.dims + 1, plain ? dnnl_oihw : dnnl_format_tag_any);
+}
+
+gp_status od_conv_shapes_create(od_conv_shapes *s, const nn_node *node, int32_t joined, const nn_tensor *in,
+                                const nn_tensor *out) {
+  const nn_conv_desc *d = &node->as.conv;
+  gp_status status = GP_OK;
+  /* Right padding can be less than left where the last window does not reach it; oneDNN takes the same on both sides as
+   * long as the output size agrees, which the shape rule (rounding down) ensures. */
+  for (int i = 0; i < 2; ++i) {
+    s->window.stride[i] = d->stride;
+    s->window.dilation[i] = d->dilation - 1;
+    s->window.padding[i] = d->padding;
+  }
+  GP_TRY(od_md_of_tensor(&s->src, in));
+  GP_TRY(od_md_of_tensor(&s->dst, out));
+  GP_TRY(describe(&s->any_weights, node, joined, false));
+  GP_TRY(od_md_create(&s->bias, 1, node->params[NN_WEIGHT].shape, dnnl_x));
+cleanup:
+  return status;
+}
+
+void od_conv_shapes_clear(od_conv_shapes *s) {
+  od_md_clear(&s->src);
+  od_md_clear(&s->dst);
+  od_md_clear(&s->any_weights);
+  od_md_clear(&s->bias);
+}
+
+/* How many groups to join. Groups of one channel have kernels of their own in the library. */
+static int32_t groups_to_join(const nn_node *node, const nn_tensor *in, const nn_tensor *out) {
+  int64_t groups = node->as.conv.groups, channels = in->shape.channels / groups;
+  int64_t block = in->layout == GP_NCHW16C ? 16 : in->layout == GP_NCHW8C ? 8 : 0;
+  bool fits = in->layout == out->layout && out->shape.channels == in->shape.channels && channels > 1 &&
+              channels < block && block % channels == 0 && groups % (block / channels) == 0;
+  return fits ? (int32_t)(block / channels) : 1;
+}
+
+gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
+                           void **layout, size_t *floats) {
+  gp_status status = GP_OK;
+  od_conv_shapes shapes = {0};
+  od_weight *weight = NULL;
+  dnnl_primitive_desc_t pd = NULL;
+  *layout = NULL;
+  GP_TRY(GP_ALLOC(&weight, 1));
+  weight->joined = groups_to_join(node, in, out);
+  GP_TRY(od_conv_shapes_create(&shapes, node, weight->joined, in, out));
+  GP_TRY(od_conv_forward(&pd, device->engine, dnnl_forward_training, &shapes.src, &shapes.any_weights,
+                         node->as.conv.bias ? &shapes.bias : NULL, &shapes.dst, &shapes.window, device->attr));
+  GP_TRY(od_md_of_argument(&weight->md, pd, DNNL_ARG_WEIGHTS));
+  *floats = od_md_bytes(&weight->md) / sizeof(float);
+  *layout = weight;
+  weight = NULL;
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  od_free_layout(weight);
+  od_conv_shapes_clear(&shapes);
+  return status;
+}
+
+void od_free_layout(void *layout) {
+  od_weight *weight = layout;
+  if (weight != NULL) od_md_clear(&weight->md);
+  gp_free(weight);
+}
+
+static gp_status reorder(nn_device *device, const od_md *from_md, const od_md *to_md, const float *from, float *to) {
+  gp_status status = GP_OK;
+  dnnl_primitive_desc_t pd = NULL;
+  od_primitive reorder = {0};
+  void *scratch = NULL;
+  GP_TRY(od_reorder(&pd, device->engine, from_md, to_md, device->attr));
+  GP_TRY(od_primitive_create(&reorder, device, pd, (int[]){DNNL_ARG_FROM, DNNL_ARG_TO, 0}));
+  GP_TRY(gp_alloc(&scratch, reorder.scratch_bytes, 1));
+  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_FROM, from));
+  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_TO, to));
+  GP_TRY(od_primitive_set(&reorder, DNNL_ARG_SCRATCHPAD, scratch));
+  GP_TRY(od_primitive_run(&reorder, device));
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  od_primitive_clear(&reorder);
+  gp_free(scratch);
+  return status;
+}
+
+/* The part of a joined weight's row, [joined][in][rows][columns], that is output channel o's own weight. */
+typedef struct row_part {
+  int64_t offset, floats;
+} row_part;
+
+static row_part part_of_row(const nn_node *node, int32_t joined, int64_t o) {
+  const int64_t *shape = node->params[NN_WEIGHT].shape;
+  int64_t group = o / (shape[0] / node->as.conv.groups), floats = shape[1] * shape[2] * shape[3];
+  return (row_part){(o * joined + group % joined) * floats, floats};
+}
+
+static size_t joined_floats(const nn_node *node, int32_t joined) {
+  const int64_t *shape = node->params[NN_WEIGHT].shape;
+  return (size_t)(shape[0] * shape[1] * shape[2] * shape[3]) * (size_t)joined;
+}
+
+gp_status od_weight_read(nn_device *device, const nn_node *node, const void *layout, const float *stored,
+                         float *plain) {
+  const od_weight *weight = layout;
+  gp_status status = GP_OK;
+  od_md md = {0};
+  float *wide = NULL;
+  GP_TRY(describe(&md, node, weight->joined, true));
+  if (weight->joined == 1) {
+    GP_TRY(reorder(device, &weight->md, &md, stored, plain));
+    goto cleanup;
+  }
+  GP_TRY(GP_ALLOC(&wide, joined_floats(node, weight->joined)));
+  GP_TRY(reorder(device, &weight->md, &md, stored, wide));
+  for (int64_t o = 0; o < node->params[NN_WEIGHT].shape[0]; ++o) {
+    row_part part = part_of_row(node, weight->joined, o);
+    memcpy(plain + o * part.floats, wide + part.offset, (size_t)part.floats * sizeof(float));
+  }
+cleanup:
+  od_md_clear(&md);
+  gp_free(wide);
+  return status;
+}
+
+gp_status od_weight_write(nn_device *device, const nn_node *node, const void *layout, const float *plain,
+                          float *stored) {
+  const od_weight *weight = layout;
+  gp_status status = GP_OK;
+  od_md md = {0};
+  float *wide = NULL;
+  GP_TRY(describe(&md, node, weight->joined, true));
+  if (weight->joined == 1) {
+    GP_TRY(reorder(device, &md, &weight->md, plain, stored));
+    goto cleanup;
+  }
+  GP_TRY(GP_ALLOC(&wide, joined_floats(node, weight->joined))); /* zeros */
+  for (int64_t o = 0; o < node->params[NN_WEIGHT].shape[0]; ++o) {
+    row_part part = part_of_row(node, weight->joined, o);
+    memcpy(wide + part.offset, plain + o * part.floats, (size_t)part.floats * sizeof(float));
+  }
+  GP_TRY(reorder(device, &md, &weight->md, wide, stored));
+cleanup:
+  od_md_clear(&md);
+  gp_free(wide);
+  return status;
+}
+
+gp_status od_weight_mask(nn_device *device, const nn_node *node, const od_weight *stored, float **mask,
+                         size_t *floats) {
+  gp_status status = GP_OK;
+  size_t plain_floats = joined_floats(node, 1);
+  float *ones = NULL;
+  *floats = od_md_bytes(&stored->md) / sizeof(float);
+  GP_TRY(GP_ALLOC(mask, *floats));
+  GP_TRY(GP_ALLOC(&ones, plain_floats));
+  for (size_t i = 0; i < plain_floats; ++i) ones[i] = 1;
+  GP_TRY(od_weight_write(device, node, stored, ones, *mask));
+cleanup:
+  gp_free(ones);
+  return status;
+}
