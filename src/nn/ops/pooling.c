@@ -37,7 +37,8 @@ static bool check_guides(nn_graph *g, const char *name, const nn_ref *inputs, in
   for (int32_t i = 1; i < count; ++i) {
     nn_shape s = nn_shape_of(g, inputs[i]);
     if (inputs[i] == 0)
-      nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "pool '%s': guiding tensor %d is missing (or the input)", name, i);
+      nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "pool '%s%s': guiding tensor %d is missing (or the input)", g->scope,
+                    name, i);
     else if (s.channels != in.channels || s.height != 1 || s.width != 1)
       nn_graph_fail(g, GP_ERROR_INVALID_ARGUMENT, "pool '%s': guiding tensor %d is %lldx%lldx%lld, expected %lldx1x1",
                     name, i, (long long)s.channels, (long long)s.height, (long long)s.width, (long long)in.channels);
@@ -79,7 +80,7 @@ nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc) {
                             .stochasticity = d.stochasticity};
   nn_shape out = {in.channels, 0, 0};
   gp_status status = gp_pool_output_size(&operation, &out.height, &out.width);
-  if (status != GP_OK) return nn_graph_fail(g, status, "pool '%s': %s", name, gp_last_error());
+  if (status != GP_OK) return nn_graph_fail(g, status, "pool '%s%s': %s", g->scope, name, gp_last_error());
   nn_node *node = nn_graph_add(g, NN_OP_POOL, name, inputs, count, out);
   if (node == NULL) return -1;
   declare_parameter(node, &d);
