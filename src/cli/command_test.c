@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "cli/apply.h"
 #include "cli/cli.h"
+#include "cli/leave_out.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "train/evaluate.h"
@@ -13,9 +14,9 @@
 #include <unistd.h>
 
 typedef struct test_config {
-  char *model_file, *dataset, *data, *arch, *pool, *logits_out;
+  char *model_file, *dataset, *data, *arch, *pool, *nonblacklist, *logits_out, *per_class, *confusion;
   int64_t batch_size, workers, threads;
-  bool help;
+  bool flip_average, help;
 } test_config;
 
 #define FIELD(name) .offset = offsetof(test_config, name)
@@ -25,6 +26,29 @@ static const option_desc options[] = {
     CLI_OPTION_MODEL_POOL(test_config),
     CLI_OPTION_DATASET(test_config, "data", "data set (default: the one the model was trained on)"),
     CLI_OPTION_DATA(test_config, "data"),
+    {.name = "nonblacklist",
+     FIELD(nonblacklist),
+     .type = OPTION_PATH,
+     .section = "data",
+     .metavar = "LIST",
+     .help = "file that lists test images to leave out, a name or number a line"},
+    {.name = "flip-average",
+     FIELD(flip_average),
+     .type = OPTION_BOOL,
+     .section = "model",
+     .help = "average the scores of each image and its mirror image"},
+    {.name = "per-class",
+     FIELD(per_class),
+     .type = OPTION_PATH,
+     .section = "output",
+     .metavar = "FILE.csv",
+     .help = "write the errors of each class"},
+    {.name = "confusion",
+     FIELD(confusion),
+     .type = OPTION_PATH,
+     .section = "output",
+     .metavar = "FILE.csv",
+     .help = "write how often each class was taken for which"},
     CLI_OPTION_LOGITS_OUT(test_config,
                           "write the raw scores of all images, in file order, as a NumPy array [images][classes]"),
     {.name = "batch-size",
@@ -50,59 +74,114 @@ static const option_desc options[] = {
 };
 static const option_table table = {options, sizeof options / sizeof *options};
 
-static gp_status evaluate(const test_config *config, cli_model *model, const train_observer *observer) {
+/* What a test works with and makes, besides the model. */
+typedef struct tester {
+  const test_config *config;
+  cli_model model;
+  data_loader *loader;
+  train_plans plans;
+  cli_left_out left_out;
+  train_tally *tally; /* NULL: not asked for */
+  float *logits;      /* likewise */
+} tester;
+
+static gp_status prepare(tester *t) {
   gp_status status = GP_OK;
-  data_loader *loader = NULL;
-  train_plans plans = {0};
-  train_meter meter;
-  float *logits = NULL;
-  const int64_t samples = data_source_get_info(model->source)->count, classes = model->info.classes;
-  if (config->logits_out[0] != '\0') GP_TRY(GP_ALLOC(&logits, (size_t)(samples * classes)));
-  GP_TRY(data_loader_create(&loader, &(data_loader_desc){.source = model->source,
-                                                         .transform = cli_model_transform(model),
-                                                         .batch_size = config->batch_size,
-                                                         .workers = (int32_t)config->workers}));
-  GP_TRY(train_plans_create(&plans, model->net,
+  const test_config *config = t->config;
+  const bool confusion = config->confusion[0] != '\0';
+  const int64_t samples = data_source_get_info(t->model.source)->count, classes = t->model.info.classes;
+  GP_TRY(cli_check_output(config->logits_out));
+  GP_TRY(cli_check_output(config->per_class));
+  GP_TRY(cli_check_output(config->confusion));
+  if (config->nonblacklist[0] != '\0') GP_TRY(cli_leave_out(&t->left_out, t->model.source, config->nonblacklist));
+  if (config->logits_out[0] != '\0') GP_TRY(GP_ALLOC(&t->logits, (size_t)(samples * classes)));
+  if (confusion || config->per_class[0] != '\0') GP_TRY(train_tally_create(&t->tally, classes, confusion));
+  GP_TRY(data_loader_create(&t->loader, &(data_loader_desc){.source = t->model.source,
+                                                            .transform = cli_model_transform(&t->model),
+                                                            .batch_size = config->batch_size,
+                                                            .workers = (int32_t)config->workers}));
+  GP_TRY(train_plans_create(&t->plans, t->model.net,
                             &(train_plans_desc){.mode = NN_INFER, .batch = config->batch_size, .samples = samples}));
-  GP_TRY(train_evaluate(
-      &meter, &(train_evaluate_desc){
-                  .plans = &plans, .loader = loader, .classes = classes, .observer = observer, .logits = logits}));
-  cli_print_scores(train_meter_loss(&meter), train_meter_top1(&meter), train_meter_top5(&meter));
-  if (logits != NULL) GP_TRY(npy_write_float32(config->logits_out, logits, samples, classes));
 cleanup:
-  gp_free(logits);
-  train_plans_clear(&plans);
-  data_loader_destroy(&loader);
   return status;
+}
+
+static gp_status evaluate(tester *t, const train_observer *observer) {
+  gp_status status = GP_OK;
+  train_meter meter;
+  GP_TRY(train_evaluate(&meter, &(train_evaluate_desc){.plans = &t->plans,
+                                                       .net = t->model.net,
+                                                       .loader = t->loader,
+                                                       .observer = observer,
+                                                       .flip_average = t->config->flip_average,
+                                                       .left_out = t->left_out.samples,
+                                                       .tally = t->tally,
+                                                       .logits = t->logits}));
+  cli_print_scores(train_meter_loss(&meter), train_meter_top1(&meter), train_meter_top5(&meter));
+cleanup:
+  return status;
+}
+
+static gp_status write_results(const tester *t) {
+  gp_status status = GP_OK;
+  const test_config *config = t->config;
+  const model_info *info = &t->model.info;
+  const char *const *names = (const char *const *)info->class_names;
+  if (t->logits != NULL)
+    GP_TRY(
+        npy_write_float32(config->logits_out, t->logits, data_source_get_info(t->model.source)->count, info->classes));
+  if (config->per_class[0] != '\0') GP_TRY(train_tally_write_classes(t->tally, names, config->per_class));
+  if (config->confusion[0] != '\0') GP_TRY(train_tally_write_confusion(t->tally, names, config->confusion));
+cleanup:
+  return status;
+}
+
+static void clear(tester *t) {
+  train_tally_destroy(&t->tally);
+  gp_free(t->logits);
+  gp_free(t->left_out.samples);
+  train_plans_clear(&t->plans);
+  data_loader_destroy(&t->loader);
+  cli_model_close(&t->model);
+}
+
+static void print_task(const tester *t) {
+  const model_info *info = &t->model.info;
+  const data_source_info *data = data_source_get_info(t->model.source);
+  printf("%s, %s, trained on %s; testing %lld images of %s\n", info->arch, info->pool, info->dataset,
+         (long long)(data->count - t->left_out.count), data->dataset);
+  if (t->config->nonblacklist[0] == '\0') return;
+  printf("left out by %s: %lld images", t->config->nonblacklist, (long long)t->left_out.count);
+  if (t->left_out.not_found > 0) printf("; %lld of its lines name none", (long long)t->left_out.not_found);
+  putchar('\n');
 }
 
 static gp_status test(void *opaque) {
   const test_config *config = opaque;
   gp_status status = GP_OK;
-  cli_model model = {0};
+  tester t = {.config = config};
   cli_progress *progress = NULL;
   train_observer observer = {0};
   if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
-  GP_TRY(cli_model_open(&model, &(cli_model_desc){.path = config->model_file,
-                                                  .arch = config->arch,
-                                                  .pool = config->pool,
-                                                  .dataset = config->dataset,
-                                                  .data = config->data,
-                                                  .open_source = true,
-                                                  .batch = config->batch_size}));
-  GP_TRY(cli_check_output(config->logits_out));
-  const data_source_info *data = data_source_get_info(model.source);
-  printf("%s, %s, trained on %s; testing %lld images of %s\n", model.info.arch, model.info.pool, model.info.dataset,
-         (long long)data->count, data->dataset);
+  GP_TRY(cli_model_open(&t.model, &(cli_model_desc){.path = config->model_file,
+                                                    .arch = config->arch,
+                                                    .pool = config->pool,
+                                                    .dataset = config->dataset,
+                                                    .data = config->data,
+                                                    .open_source = true,
+                                                    .batch = config->batch_size}));
+  GP_TRY(prepare(&t));
+  print_task(&t);
   /* A bar for whoever looks on; nothing into files and pipes but the result. */
   if (isatty(STDERR_FILENO)) {
     GP_TRY(cli_progress_create(&progress, &(cli_progress_desc){.stream = stderr}));
     observer = cli_progress_observer(progress);
   }
-  GP_TRY(evaluate(config, &model, &observer));
+  GP_TRY(evaluate(&t, &observer));
+  GP_TRY(write_results(&t));
 cleanup:
   cli_progress_destroy(&progress);
-  cli_model_close(&model);
+  clear(&t);
   return status;
 }
 

@@ -1,21 +1,69 @@
 #include "train/evaluate.h"
 
+#include "base/memory.h"
 #include "base/status.h"
 #include "train/pass.h"
 #include "train/stop.h"
 
 #include <string.h>
 
-static gp_status evaluate_batch(train_meter *meter, const train_evaluate_desc *desc, const data_batch *batch) {
+typedef struct evaluation {
+  const train_evaluate_desc *desc;
+  train_meter *meter;
+  int64_t classes;
+  float *mirrored; /* [batch][c][h][w]; NULL without flip_average */
+  float *logits;   /* [batch][classes] */
+} evaluation;
+
+static void mirror(float *restrict out, const float *restrict in, int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t x = 0; x < width; ++x) out[r * width + x] = in[r * width + width - 1 - x];
+}
+
+/* Logits of the batch, without a loss: that is made of the samples that count. */
+static gp_status run_batch(evaluation *e, const data_batch *batch) {
   gp_status status = GP_OK;
   nn_plan *plan = NULL;
-  GP_TRY(train_plans_get(desc->plans, batch->count, &plan));
-  GP_TRY(nn_plan_forward(plan, batch->images, batch->labels, &(nn_step_desc){0}));
-  const float *logits = nn_plan_logits(plan);
-  train_meter_add(meter, nn_plan_loss(plan), logits, batch->labels, batch->count, desc->classes);
-  for (int64_t i = 0; desc->logits != NULL && i < batch->count; ++i)
-    memcpy(desc->logits + batch->indices[i] * desc->classes, logits + i * desc->classes,
-           (size_t)desc->classes * sizeof(float));
+  const int64_t values = batch->count * e->classes;
+  const nn_shape shape = nn_net_input_shape(e->desc->net);
+  GP_TRY(train_plans_get(e->desc->plans, batch->count, &plan));
+  GP_TRY(nn_plan_forward(plan, batch->images, NULL, &(nn_step_desc){0}));
+  memcpy(e->logits, nn_plan_logits(plan), (size_t)values * sizeof(float));
+  if (e->mirrored == NULL) goto cleanup;
+  mirror(e->mirrored, batch->images, batch->count * shape.channels * shape.height, shape.width);
+  GP_TRY(nn_plan_forward(plan, e->mirrored, NULL, &(nn_step_desc){0}));
+  const float *other = nn_plan_logits(plan);
+  for (int64_t i = 0; i < values; ++i) e->logits[i] = 0.5f * (e->logits[i] + other[i]);
+cleanup:
+  return status;
+}
+
+static void count_batch(const evaluation *e, const data_batch *batch) {
+  const train_evaluate_desc *desc = e->desc;
+  for (int64_t i = 0; i < batch->count; ++i) {
+    const float *logits = e->logits + i * e->classes;
+    const int32_t *label = batch->labels + i;
+    if (desc->logits != NULL)
+      memcpy(desc->logits + batch->indices[i] * e->classes, logits, (size_t)e->classes * sizeof(float));
+    if (*label < 0 || (desc->left_out != NULL && desc->left_out[batch->indices[i]])) continue;
+    train_meter_add(e->meter, train_cross_entropy(logits, e->classes, *label), logits, label, 1, e->classes);
+    if (desc->tally != NULL) train_tally_add(desc->tally, logits, *label);
+  }
+}
+
+static gp_status evaluate_batches(evaluation *e, train_pass *pass) {
+  gp_status status = GP_OK;
+  const train_evaluate_desc *desc = e->desc;
+  for (;;) {
+    if (train_stop_requested() != 0)
+      GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal in the middle of a test"));
+    const data_batch *batch = NULL;
+    GP_TRY(data_loader_next(desc->loader, &batch));
+    if (batch == NULL) break;
+    GP_TRY(run_batch(e, batch));
+    count_batch(e, batch);
+    train_pass_step(pass, batch->count, 0, e->meter);
+  }
 cleanup:
   return status;
 }
@@ -23,23 +71,22 @@ cleanup:
 gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc) {
   gp_status status = GP_OK;
   train_pass pass;
+  const nn_shape shape = nn_net_input_shape(desc->net);
+  const size_t batch = (size_t)desc->plans->largest;
+  evaluation e = {.desc = desc, .meter = meter, .classes = nn_net_classes(desc->net)};
   *meter = (train_meter){0};
+  GP_TRY(GP_ALLOC(&e.logits, batch * (size_t)e.classes));
+  if (desc->flip_average) GP_TRY(GP_ALLOC(&e.mirrored, batch * (size_t)(shape.channels * shape.height * shape.width)));
   GP_TRY(data_loader_start(desc->loader, 0, 0));
   train_pass_start(&pass, desc->observer,
                    &(train_progress){.phase = TRAIN_PHASE_TEST,
                                      .epoch = desc->epoch,
                                      .epochs = desc->epochs,
                                      .batches = data_loader_batches(desc->loader)});
-  for (;;) {
-    if (train_stop_requested() != 0)
-      GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal in the middle of a test"));
-    const data_batch *batch = NULL;
-    GP_TRY(data_loader_next(desc->loader, &batch));
-    if (batch == NULL) break;
-    GP_TRY(evaluate_batch(meter, desc, batch));
-    train_pass_step(&pass, batch->count, 0, meter);
-  }
+  GP_TRY(evaluate_batches(&e, &pass));
   train_pass_end(&pass);
 cleanup:
+  gp_free(e.logits);
+  gp_free(e.mirrored);
   return status;
 }

@@ -6,17 +6,23 @@
 #include "train/meter.h"
 #include "train/observer.h"
 #include "train/plans.h"
+#include "train/tally.h"
 
 typedef struct train_evaluate_desc {
   const train_plans *plans; /* NN_INFER, of the loader's batch size */
-  data_loader *loader;      /* without shuffling */
-  int64_t classes;
+  const nn_net *net;
+  data_loader *loader;            /* without shuffling */
   const train_observer *observer; /* may be NULL */
   int64_t epoch, epochs;          /* for the observer; epochs 0: a test alone */
+  bool flip_average;              /* logits are the mean of the image's and of its mirror image's */
+  const bool *left_out;           /* [samples] in the source's order: not counted; NULL: all are */
+  train_tally *tally;             /* counted into as well; NULL: none */
   float *logits;                  /* [samples][classes] in the source's order, or NULL */
 } train_evaluate_desc;
 
-/* Loss, top-1 and top-5 over all samples, into *meter. GP_ERROR_INTERRUPTED when asked to stop (train/stop.h). */
+/* Loss (cross-entropy without label smoothing), top-1 and top-5 over all samples, each once, into *meter. Samples whose
+ * label is negative, since they could not be read, are not counted. GP_ERROR_INTERRUPTED when asked to stop
+ * (train/stop.h). */
 GP_NODISCARD gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc);
 
 #endif

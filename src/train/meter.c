@@ -24,6 +24,13 @@ void train_meter_add(train_meter *meter, double mean_loss, const float *logits, 
   meter->loss_sum += mean_loss * (double)batch;
 }
 
+double train_cross_entropy(const float *logits, int64_t classes, int64_t label) {
+  double greatest = -INFINITY, sum = 0;
+  for (int64_t i = 0; i < classes; ++i) greatest = fmax(greatest, (double)logits[i]);
+  for (int64_t i = 0; i < classes; ++i) sum += exp((double)logits[i] - greatest);
+  return log(sum) + greatest - (double)logits[label];
+}
+
 static double mean(double sum, int64_t samples) { return samples == 0 ? NAN : sum / (double)samples; }
 
 double train_meter_loss(const train_meter *meter) { return mean(meter->loss_sum, meter->samples); }

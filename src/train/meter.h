@@ -16,6 +16,9 @@ typedef struct train_meter {
 void train_meter_add(train_meter *meter, double mean_loss, const float *logits, const int32_t *labels, int64_t batch,
                      int64_t classes);
 
+/* Softmax cross-entropy of one sample's logits, without label smoothing. */
+double train_cross_entropy(const float *logits, int64_t classes, int64_t label);
+
 /* Means over the samples so far; errors in percent. NaN before the first sample. */
 double train_meter_loss(const train_meter *meter);
 double train_meter_top1(const train_meter *meter);

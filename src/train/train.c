@@ -150,7 +150,7 @@ static gp_status test_pass_run(train_session *session, train_meter *meter, train
   gp_status status =
       train_evaluate(meter, &(train_evaluate_desc){.plans = &session->test_plans,
                                                    .loader = session->test_loader,
-                                                   .classes = session->info.classes,
+                                                   .net = session->net,
                                                    .observer = session->observer,
                                                    .epoch = session->state.epoch,
                                                    .epochs = session->config->evaluate ? 0 : session->config->epochs});

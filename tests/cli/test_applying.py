@@ -1,11 +1,13 @@
 """Testing, predicting and describing with a trained model."""
+import csv
 import gzip
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import TEST_IMAGES, fails, make_images, run_in_shell, succeeds, top1_error
+from helpers import TEST_IMAGES, fails, idx_bytes, make_images, run_in_shell, succeeds, top1_error
 
 IMAGES, LABELS = make_images(TEST_IMAGES, 2)
 
@@ -23,6 +25,13 @@ def test_scores_are_in_file_order(scores):
     assert logits.shape == (TEST_IMAGES, 10) and logits.dtype == np.float32 and np.isfinite(logits).all()
     error = 100 * np.mean(logits.argmax(1) != LABELS)
     assert top1_error(output) == pytest.approx(error, abs=0.005)
+
+
+def test_loss_is_the_cross_entropy(scores):
+    logits, output = scores
+    logits = logits.astype(np.float64)
+    loss = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(TEST_IMAGES), LABELS])
+    assert float(re.search(r"loss (\d+\.\d+)", output).group(1)) == pytest.approx(loss, abs=6e-5)
 
 
 def test_batch_size_does_not_matter(data, trained, scores, tmp_path):
@@ -73,6 +82,88 @@ def test_predict_other_pictures(trained, tmp_path):
     Image.fromarray(IMAGES[0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
     for name in ("bits.png", "palette.png", "deep.png"):
         succeeds("predict", "--model-file", trained.model, tmp_path / name)
+
+
+# ---- What a test can leave out, average and write ----
+
+def run_test(data, trained, *more):
+    return succeeds("test", "--model-file", trained.model, "--dataset", "fashion-mnist", "--data", data, *more)
+
+
+def write_mirrored(data, folder):
+    """The data set with its test images mirrored."""
+    for path in data.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(IMAGES[:, :, ::-1]))
+    return folder
+
+
+def test_flip_average(data, trained, scores, tmp_path):
+    run_test(write_mirrored(data, tmp_path), trained, "--logits-out", tmp_path / "mirrored.npy")
+    result = run_test(data, trained, "--flip-average", "--batch-size", 20, "--logits-out", tmp_path / "both.npy")
+    both, mirrored = np.load(tmp_path / "both.npy"), np.load(tmp_path / "mirrored.npy")
+    np.testing.assert_allclose(both, (scores[0] + mirrored) / 2, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(both, scores[0], atol=1e-2)
+    assert top1_error(result.stdout) == pytest.approx(100 * np.mean(both.argmax(1) != LABELS), abs=0.005)
+
+
+def read_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_per_class(data, trained, scores, tmp_path):
+    run_test(data, trained, "--per-class", tmp_path / "classes.csv")
+    rows = read_rows(tmp_path / "classes.csv")
+    assert [int(row["class"]) for row in rows] == list(range(10)) and rows[0]["name"] == "T-shirt/top"
+    wrong = scores[0].argmax(1) != LABELS
+    best = np.argsort(-scores[0], axis=1)[:, :5]
+    for row in rows:
+        mine = LABELS == int(row["class"])
+        assert int(row["images"]) == mine.sum()
+        assert float(row["top1_error"]) == pytest.approx(100 * wrong[mine].mean(), rel=1e-5)
+        missed = [label not in five for label, five in zip(LABELS[mine], best[mine])]
+        assert float(row["top5_error"]) == pytest.approx(100 * np.mean(missed), rel=1e-5)
+
+
+def test_confusion(data, trained, scores, tmp_path):
+    run_test(data, trained, "--confusion", tmp_path / "confusion.csv")
+    rows = read_rows(tmp_path / "confusion.csv")
+    names = [row["label"] for row in rows]
+    assert list(rows[0])[1:] == names and "Ankle boot" in names
+    counts = np.array([[int(row[name]) for name in names] for row in rows])
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (LABELS, scores[0].argmax(1)), 1)
+    assert np.array_equal(counts, expected)
+
+
+@pytest.mark.parametrize("lines", [
+    ["0", "7", "00012"],
+    ["t10k-images-idx3-ubyte#0", "# a remark", "", "  t10k-images-idx3-ubyte#7  ", "folder/t10k-images-idx3-ubyte#12\r"],
+], ids=["numbers", "names"])
+def test_images_left_out(data, trained, scores, tmp_path, lines):
+    (tmp_path / "list").write_text("\n".join(lines) + "\n")
+    result = run_test(data, trained, "--nonblacklist", tmp_path / "list", "--per-class", tmp_path / "classes.csv",
+                      "--logits-out", tmp_path / "logits.npy")
+    kept = np.setdiff1d(np.arange(TEST_IMAGES), [0, 7, 12])
+    assert f"testing {len(kept)} images" in result.stdout and "left out" in result.stdout and "name none" not in result.stdout
+    error = 100 * np.mean(scores[0].argmax(1)[kept] != LABELS[kept])
+    assert top1_error(result.stdout) == pytest.approx(error, abs=0.005)
+    assert sum(int(row["images"]) for row in read_rows(tmp_path / "classes.csv")) == len(kept)
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), scores[0])  # of all images, in file order
+
+
+def test_list_of_other_images(data, trained, tmp_path):
+    (tmp_path / "list").write_text("5\nILSVRC2012_val_00000293.JPEG\n64\n")
+    assert "2 of its lines name none" in run_test(data, trained, "--nonblacklist", tmp_path / "list").stdout
+    (tmp_path / "list").write_text("ILSVRC2012_val_00000293.JPEG\n")
+    arguments = ["test", "--model-file", trained.model, "--dataset", "fashion-mnist", "--data", data, "--nonblacklist"]
+    fails(*arguments, tmp_path / "list", names=tmp_path / "list")
+    (tmp_path / "list").write_text("\n".join(map(str, range(TEST_IMAGES))))
+    fails(*arguments, tmp_path / "list", names="nothing is left")
+    fails(*arguments, tmp_path / "none", names=tmp_path / "none")
+    (tmp_path / "list").write_bytes(b"")
+    fails(*arguments, tmp_path / "list", names=tmp_path / "list")
 
 
 # As the PyTorch net of tests/parity/reference.py has for one input channel and ten classes.

@@ -2,6 +2,7 @@
 
 #include "train/meter.h"
 #include "train/stop.h"
+#include "train/tally.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -23,6 +24,54 @@ static void counts_nan_as_wrong(void **state) {
   assert_false(train_in_top_k(one, 1, 0, 5));
   assert_true(train_in_top_k(infinite, 2, 1, 1));
   assert_false(train_in_top_k(infinite, 2, 0, 1));
+}
+
+static void makes_the_cross_entropy(void **state) {
+  (void)state;
+  const float logits[3] = {1, 2, 4}, large[2] = {1e30f, -1e30f}, equal[4] = {88, 88, 88, 88};
+  const double sum = exp(1) + exp(2) + exp(4);
+  for (int label = 0; label < 3; ++label)
+    assert_near(train_cross_entropy(logits, 3, label), log(sum) - (double)logits[label], 1e-12);
+  assert_near(train_cross_entropy(large, 2, 0), 0, 0);
+  assert_near(train_cross_entropy(large, 2, 1), 2 * (double)1e30f, 1e17);
+  assert_near(train_cross_entropy(equal, 4, 3), log(4), 1e-12);
+  assert_true(isnan(train_cross_entropy((const float[]){0, NAN}, 2, 0)));
+  assert_true(isnan(train_cross_entropy((const float[]){NAN, 0}, 2, 1)));
+}
+
+static void tells_classes_apart(void **state) {
+  (void)state;
+  static const char *const names[7] = {"plain", "a, b", "say \"x\"", "two\nlines", "4", "5", "6"};
+  static const float down[7] = {7, 6, 5, 4, 3, 2, 1}, tie[7] = {1, 3, 3, 0, 0, 0, 0}, lost[7] = {NAN, 1, 0, 0, 0, 0, 0};
+  train_tally *tally = NULL;
+  assert_ok(train_tally_create(&tally, 7, true));
+  train_tally_add(tally, down, 0);
+  train_tally_add(tally, down, 4);
+  train_tally_add(tally, down, 5);
+  train_tally_add(tally, tie, 2);  /* no error, counted under the first of the greatest */
+  train_tally_add(tally, lost, 1); /* NaN is greater than all, but nothing to predict */
+  train_tally_add(tally, lost, 1);
+  assert_ok(train_tally_write_classes(tally, names, in_folder("classes.csv")));
+  assert_ok(train_tally_write_confusion(tally, NULL, in_folder("confusion.csv")));
+  char *classes = get_file(in_folder("classes.csv"), NULL), *confusion = get_file(in_folder("confusion.csv"), NULL);
+  assert_string_equal(classes,
+                      "class,name,images,top1_error,top5_error\n0,plain,1,0,0\n1,\"a, b\",2,100,0\n"
+                      "2,\"say \"\"x\"\"\",1,0,0\n3,\"two\nlines\",0,,\n4,4,1,100,0\n5,5,1,100,100\n6,6,0,,\n");
+  assert_string_equal(confusion,
+                      "label,0,1,2,3,4,5,6\n0,1,0,0,0,0,0,0\n1,0,2,0,0,0,0,0\n2,0,1,0,0,0,0,0\n3,0,0,0,0,0,0,0\n"
+                      "4,1,0,0,0,0,0,0\n5,1,0,0,0,0,0,0\n6,0,0,0,0,0,0,0\n");
+  free(classes);
+  free(confusion);
+  train_tally_destroy(&tally);
+  assert_null(tally);
+  train_tally_destroy(&tally);
+  assert_fails(train_tally_create(&tally, INT64_MAX / 2, true), GP_ERROR_INVALID_ARGUMENT, "address space");
+  for (uint64_t n = 1; n <= 3; ++n) {
+    gp_alloc_fail_after(n);
+    assert_fails(train_tally_create(&tally, 7, true), GP_ERROR_OUT_OF_MEMORY, "memory");
+    assert_null(tally);
+  }
+  gp_alloc_fail_after(0);
 }
 
 static void averages(void **state) {
@@ -103,6 +152,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(counts_top_k),
       cmocka_unit_test(counts_nan_as_wrong),
+      cmocka_unit_test(makes_the_cross_entropy),
+      test_in_folder(tells_classes_apart),
       cmocka_unit_test(averages),
       cmocka_unit_test(restores_every_bit),
       cmocka_unit_test(notes_the_first_signal),
