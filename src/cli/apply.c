@@ -17,9 +17,14 @@ static gp_status check_asked_net(const model_info *info, const cli_model_desc *d
 }
 
 static gp_status open_source(cli_model *model, const cli_model_desc *desc, const char *dataset) {
-  return data_source_create(
-      &model->source,
-      &(data_source_desc){.dataset = dataset, .dir = desc->data[0] != '\0' ? desc->data : NULL, .split = DATA_TEST});
+  return data_source_create(&model->source,
+                            &(data_source_desc){.dataset = dataset,
+                                                .dir = desc->data[0] != '\0' ? desc->data : NULL,
+                                                .split = DATA_TEST,
+                                                .lenient = desc->skip_bad,
+                                                .class_names = (const char *const *)model->info.class_names,
+                                                .classes = (int32_t)model->info.classes,
+                                                .side = (int32_t)model->info.height});
 }
 
 /* A plain state dict: its net is what the caller says, its images are those of the data set. */
@@ -32,7 +37,11 @@ static gp_status describe_plain(cli_model *model, const cli_model_desc *desc) {
                    desc->path));
   GP_TRY(open_source(model, desc, desc->dataset));
   const data_source_info *data = data_source_get_info(model->source);
-  *info = (model_info){.channels = data->channels, .height = data->height, .width = data->width};
+  const bool vary = data->height == 0;
+  *info = (model_info){.channels = data->channels,
+                       .height = vary ? data->crop_size : data->height,
+                       .width = vary ? data->crop_size : data->width,
+                       .resize = data->resize};
   info->val_loss = info->val_top1 = info->val_top5 = NAN;
   snprintf(info->arch, sizeof info->arch, "%s", desc->arch);
   snprintf(info->pool, sizeof info->pool, "%s", desc->pool);
@@ -47,9 +56,8 @@ cleanup:
 static gp_status check_data(const cli_model *model, const char *path) {
   const model_info *info = &model->info;
   const data_source_info *data = data_source_get_info(model->source);
-  if (data->classes == info->classes && data->channels == info->channels && data->height == info->height &&
-      data->width == info->width)
-    return GP_OK;
+  const bool sized = info->resize > 0 || (data->height == info->height && data->width == info->width);
+  if (data->classes == info->classes && data->channels == info->channels && sized) return GP_OK;
   return gp_fail(GP_ERROR_INVALID_ARGUMENT,
                  "%s is of %" PRId64 " classes and %" PRId64 "x%" PRId64 "x%" PRId64
                  " images (%s); data set %s has %d classes and %dx%dx%d images",
@@ -88,7 +96,8 @@ void cli_model_close(cli_model *model) {
 data_transform cli_model_transform(const cli_model *model) {
   data_transform transform = {.channels = (int32_t)model->info.channels,
                               .height = (int32_t)model->info.height,
-                              .width = (int32_t)model->info.width};
+                              .width = (int32_t)model->info.width,
+                              .resize = (int32_t)model->info.resize};
   memcpy(transform.mean, model->info.mean, sizeof transform.mean);
   memcpy(transform.std, model->info.std, sizeof transform.std);
   return transform;

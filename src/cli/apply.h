@@ -18,6 +18,7 @@ typedef struct cli_model_desc {
   const char *arch, *pool; /* for plain state dicts, and checked otherwise; "" where not given */
   const char *dataset;     /* "": the one the model was trained on */
   const char *data;        /* its folder; "": the usual place */
+  bool skip_bad;           /* classes without images, or unknown ones, are left out */
   bool open_source;        /* the data set's images are wanted */
   int64_t batch;
 } cli_model_desc;

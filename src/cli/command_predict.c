@@ -64,7 +64,8 @@ typedef struct predictor {
   cli_model model;
   train_plans plans;
   data_augmenter augmenter;
-  data_image raw, fitted;
+  data_sample sample;
+  data_image fitted;
   float *images; /* [BATCH or less][c][h][w] */
   float *logits; /* [count][classes] */
 } predictor;
@@ -76,20 +77,27 @@ static void invert(data_image *image) {
   for (size_t i = 0; i < bytes; ++i) image->pixels[i] = (uint8_t)(255 - image->pixels[i]);
 }
 
+/* As a test image of the data set, where these differ in size; else scaled so that it covers the net's input. */
 static gp_status read_file(predictor *p, const char *path, float *dst) {
   gp_status status = GP_OK;
   const data_transform *transform = &p->augmenter.transform;
-  GP_TRY(data_decode_file(&p->raw, path, &(data_decode_desc){.channels = transform->channels}));
-  GP_TRY(data_fit(&p->fitted, &p->raw, transform->height, transform->width));
-  if (p->config->invert) invert(&p->fitted);
-  GP_TRY(data_augmenter_apply(&p->augmenter, &p->fitted, NULL, dst));
+  data_image *image = &p->sample.image;
+  GP_TRY(data_decode_file(image, path, &(data_decode_desc){.channels = transform->channels}));
+  if (p->config->invert) invert(image);
+  p->sample.encoded = false;
+  if (transform->resize > 0) {
+    GP_TRY(data_augmenter_run(&p->augmenter, &p->sample, NULL, dst));
+  } else {
+    GP_TRY(data_fit(&p->fitted, image, transform->height, transform->width));
+    GP_TRY(data_augmenter_apply(&p->augmenter, &p->fitted, NULL, dst));
+  }
 cleanup:
   return status;
 }
 
 static gp_status read_sample(predictor *p, int64_t index, float *dst) {
-  gp_status status = data_source_read(p->model.source, index, &p->raw);
-  return status == GP_OK ? data_augmenter_apply(&p->augmenter, &p->raw, NULL, dst) : status;
+  gp_status status = data_source_fetch(p->model.source, index, &p->sample);
+  return status == GP_OK ? data_augmenter_run(&p->augmenter, &p->sample, NULL, dst) : status;
 }
 
 /* ---- Net ---- */
@@ -191,7 +199,7 @@ static gp_status predict(void *opaque) {
 cleanup:
   train_plans_clear(&p.plans);
   cli_model_close(&p.model);
-  data_image_free(&p.raw);
+  data_sample_free(&p.sample);
   data_image_free(&p.fitted);
   gp_free(p.images);
   gp_free(p.logits);

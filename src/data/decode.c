@@ -3,14 +3,11 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "data/decode_impl.h"
+#include "data/file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct format {
   const char *name;
@@ -18,23 +15,24 @@ typedef struct format {
   size_t signature_bytes;
   gp_status (*decode)(data_image *image, const data_encoded *file); /* NULL: left out of this build */
   const char *package;                                              /* Debian's, for building it */
+  bool parts;                                                       /* asks data_choose() itself */
 } format;
 
 static const format formats[] = {
 #ifdef DATA_HAVE_PNG
-    {"PNG", "\x89PNG\r\n\x1a\n", 8, data_png_decode, "libspng-dev"},
+    {"PNG", "\x89PNG\r\n\x1a\n", 8, data_png_decode, "libspng-dev", false},
 #else
-    {"PNG", "\x89PNG\r\n\x1a\n", 8, NULL, "libspng-dev"},
+    {"PNG", "\x89PNG\r\n\x1a\n", 8, NULL, "libspng-dev", false},
 #endif
 #ifdef DATA_HAVE_JPEG
-    {"JPEG", "\xff\xd8\xff", 3, data_jpeg_decode, "libjpeg62-turbo-dev"},
+    {"JPEG", "\xff\xd8\xff", 3, data_jpeg_decode, "libjpeg62-turbo-dev", true},
 #else
-    {"JPEG", "\xff\xd8\xff", 3, NULL, "libjpeg62-turbo-dev"},
+    {"JPEG", "\xff\xd8\xff", 3, NULL, "libjpeg62-turbo-dev", true},
 #endif
-    {"PGM", "P2", 2, data_pnm_decode, NULL},
-    {"PPM", "P3", 2, data_pnm_decode, NULL},
-    {"PGM", "P5", 2, data_pnm_decode, NULL},
-    {"PPM", "P6", 2, data_pnm_decode, NULL},
+    {"PGM", "P2", 2, data_pnm_decode, NULL, false},
+    {"PPM", "P3", 2, data_pnm_decode, NULL, false},
+    {"PGM", "P5", 2, data_pnm_decode, NULL, false},
+    {"PPM", "P6", 2, data_pnm_decode, NULL, false},
 };
 
 gp_status data_check_size(const data_encoded *file, uint64_t height, uint64_t width) {
@@ -48,6 +46,30 @@ gp_status data_check_size(const data_encoded *file, uint64_t height, uint64_t wi
     return gp_fail(GP_ERROR_UNSUPPORTED, "%s: the image has %" PRIu64 " x %" PRIu64 " pixels, more than %" PRId64,
                    file->name, height, width, file->max_pixels);
   return GP_OK;
+}
+
+gp_status data_choose(const data_encoded *file, int32_t height, int32_t width, data_region *region) {
+  *region = (data_region){.box = {.height = height, .width = width}, .shrink = 1};
+  if (file->desc->choose == NULL) return GP_OK;
+  gp_status status = file->desc->choose(file->desc->context, height, width, region);
+  if (status != GP_OK) return gp_fail_in(status, "%s", file->name);
+  const data_box *box = &region->box;
+  const int32_t shrink = region->shrink;
+  if (box->top >= 0 && box->left >= 0 && box->height >= 1 && box->width >= 1 && box->top <= height - box->height &&
+      box->left <= width - box->width && (shrink == 1 || shrink == 2 || shrink == 4 || shrink == 8))
+    return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s: decoding %d x %d pixels at %d, %d of %d x %d, shrunk by %d",
+                 file->name, box->height, box->width, box->top, box->left, height, width, shrink);
+}
+
+/* The image was decoded whole: that is what *region says then. */
+static gp_status choose_whole(const data_encoded *file, const data_image *image) {
+  data_region *region = file->desc->region;
+  if (file->desc->choose == NULL) return GP_OK;
+  gp_status status = data_choose(file, image->height, image->width, region);
+  region->shrink = 1;
+  region->top = region->left = 0;
+  return status;
 }
 
 static gp_status find_format(const data_encoded *file, const format **out) {
@@ -68,17 +90,19 @@ gp_status data_decode(data_image *image, const uint8_t *bytes, size_t size, cons
   data_encoded file = {.bytes = bytes,
                        .size = size,
                        .name = desc->name != NULL ? desc->name : "image",
-                       .max_pixels = desc->max_pixels > 0 ? desc->max_pixels : DATA_MAX_PIXELS};
+                       .max_pixels = desc->max_pixels > 0 ? desc->max_pixels : DATA_MAX_PIXELS,
+                       .desc = desc};
   const format *found = NULL;
   gp_status status = GP_OK;
-  if (desc->channels != 0 && desc->channels != 1 && desc->channels != 3)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s: decoding to %d channels: expected 0, 1 or 3", file.name,
+  if (desc->channels < 0 || desc->channels == 2 || desc->channels > 4)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s: decoding to %d channels: expected 0, 1, 3 or 4", file.name,
                    desc->channels);
   GP_TRY(find_format(&file, &found));
   if (found->decode == NULL)
     GP_TRY(gp_fail(GP_ERROR_UNSUPPORTED, "%s: this build cannot read %s: install Debian's %s and build again",
                    file.name, found->name, found->package));
   GP_TRY(found->decode(image, &file));
+  if (!found->parts) GP_TRY(choose_whole(&file, image));
   if (desc->channels != 0) GP_TRY(data_image_convert(image, desc->channels));
 cleanup:
   return status;
@@ -94,47 +118,5 @@ gp_status data_decode_file(data_image *image, const char *path, const data_decod
   GP_TRY(data_decode(image, bytes, size, &named));
 cleanup:
   gp_free(bytes);
-  return status;
-}
-
-static gp_status file_fail(const char *path, const char *what) {
-  gp_status status = errno == ENOENT || errno == ENOTDIR ? GP_ERROR_NOT_FOUND : GP_ERROR_IO;
-  return gp_fail(status, "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
-/* Reads exactly `size` bytes: a file that shrinks meanwhile is an error, one that grows is cut. */
-static gp_status read_all(int handle, const char *path, uint8_t *bytes, size_t size) {
-  size_t done = 0;
-  while (done < size) {
-    ssize_t got = read(handle, bytes + done, size - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return file_fail(path, "read");
-    if (got == 0) return gp_fail(GP_ERROR_IO, "%s: the file ended after %zu of %zu bytes", path, done, size);
-    done += (size_t)got;
-  }
-  return GP_OK;
-}
-
-gp_status data_read_file(const char *path, uint8_t **bytes, size_t *size) {
-  *bytes = NULL;
-  *size = 0;
-  /* Non-blocking, so that opening a pipe does not wait for a writer before we see that it is none of ours. */
-  int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (handle < 0) return file_fail(path, "open");
-  gp_status status = GP_OK;
-  struct stat info;
-  if (fstat(handle, &info) != 0) GP_TRY(file_fail(path, "stat"));
-  if (!S_ISREG(info.st_mode))
-    GP_TRY(
-        gp_fail(GP_ERROR_IO, "%s: expected a file, found %s", path, S_ISDIR(info.st_mode) ? "a folder" : "a device"));
-  GP_TRY(GP_ALLOC(bytes, (size_t)info.st_size));
-  GP_TRY(read_all(handle, path, *bytes, (size_t)info.st_size));
-  *size = (size_t)info.st_size;
-cleanup:
-  close(handle);
-  if (status != GP_OK) {
-    gp_free(*bytes);
-    *bytes = NULL;
-  }
   return status;
 }

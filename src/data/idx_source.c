@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "data/decode.h"
+#include "data/file.h"
 #include "data/idx.h"
 
 #include <inttypes.h>
@@ -24,11 +25,13 @@ static void idx_name(const data_source *source, int64_t index, char *name, size_
   snprintf(name, size, "%s#%" PRId64, self_of(source)->file, index);
 }
 
-static gp_status idx_read(const data_source *source, int64_t index, data_image *image) {
+static gp_status idx_fetch(const data_source *source, int64_t index, data_sample *sample) {
+  data_image *image = &sample->image;
   const data_source_info *info = &source->info;
   gp_status status = data_image_reserve(image, info->height, info->width, 1);
   if (status != GP_OK) return status;
   size_t bytes = (size_t)info->height * (size_t)info->width;
+  sample->encoded = false;
   memcpy(image->pixels, self_of(source)->images.elements + (size_t)index * bytes, bytes);
   return GP_OK;
 }
@@ -41,7 +44,7 @@ static void idx_destroy(data_source *source) {
   gp_free(self);
 }
 
-static const data_source_ops idx_ops = {idx_label, idx_name, idx_read, idx_destroy};
+static const data_source_ops idx_ops = {idx_label, idx_name, idx_fetch, idx_destroy};
 
 /* ---- Opening --------------------------------------------------------------------------------- */
 

@@ -63,23 +63,79 @@ static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *cmyk) {
   }
 }
 
-/* The four-channel rows pass through one row of libjpeg's own memory, which it releases with the decoder. */
-static void read_rows(jpeg_state *state, data_image *image) {
+/* Of libjpeg-turbo; plain libjpeg decodes all. */
+#if defined(LIBJPEG_TURBO_VERSION_NUMBER) && LIBJPEG_TURBO_VERSION_NUMBER >= 2000000
+#define HAVE_PARTS 1
+#else
+#define HAVE_PARTS 0
+#endif
+
+/* Chroma is interpolated between neighbours: so many pixels on each side of a part keep its own exact. */
+enum { MARGIN = 16 };
+
+/* The columns that are decoded: rows are cut down to those of the box and what lies beside it in the same blocks. */
+static void cut_columns(jpeg_state *state, data_region *region) {
+#if HAVE_PARTS
   j_decompress_ptr decoder = &state->decoder;
-  size_t width = decoder->output_width, row_bytes = width * (size_t)image->channels;
-  bool inks = decoder->out_color_space == JCS_CMYK;
+  const int32_t whole = (int32_t)decoder->output_width, shrink = region->shrink;
+  int32_t left = region->box.left / shrink - MARGIN;
+  int32_t right = (region->box.left + region->box.width + shrink - 1) / shrink + MARGIN;
+  if (left < 0) left = 0;
+  if (right > whole) right = whole;
+  if (left == 0 && right == whole) return;
+  JDIMENSION offset = (JDIMENSION)left, width = (JDIMENSION)(right - left);
+  jpeg_crop_scanline(decoder, &offset, &width);
+  region->left = (int32_t)offset;
+#else
+  (void)state;
+  (void)region;
+#endif
+}
+
+/* Leaves out the rows above the box; gives the row after its last. */
+static JDIMENSION cut_rows(jpeg_state *state, data_region *region) {
+  j_decompress_ptr decoder = &state->decoder;
+#if HAVE_PARTS
+  const JDIMENSION skipped = (JDIMENSION)(region->box.top / region->shrink);
+  if (skipped > 0) jpeg_skip_scanlines(decoder, skipped);
+  region->top = (int32_t)decoder->output_scanline;
+#endif
+  const int32_t bottom = (region->box.top + region->box.height + region->shrink - 1) / region->shrink;
+  return (JDIMENSION)bottom < decoder->output_height ? (JDIMENSION)bottom : decoder->output_height;
+}
+
+/* The four inks pass through one row of libjpeg's own memory, which it releases with the decoder. */
+static void read_rows(jpeg_state *state, data_image *image, JDIMENSION end) {
+  j_decompress_ptr decoder = &state->decoder;
+  const size_t width = decoder->output_width, channels = (size_t)image->channels;
+  const bool inks = decoder->out_color_space == JCS_CMYK;
   JSAMPARRAY buffer = NULL;
   if (inks) buffer = decoder->mem->alloc_sarray((j_common_ptr)decoder, JPOOL_IMAGE, (JDIMENSION)(width * 4), 1);
-  while (decoder->output_scanline < decoder->output_height) {
-    JSAMPROW row = image->pixels + decoder->output_scanline * row_bytes;
+  JSAMPROW row = image->pixels;
+  for (; decoder->output_scanline < end; row += width * channels) {
     jpeg_read_scanlines(decoder, inks ? buffer : &row, 1);
     if (!inks) continue;
-    for (size_t x = 0; x < width; ++x) cmyk_to_rgb(row + 3 * x, buffer[0] + 4 * x);
+    for (size_t x = 0; x < width; ++x) cmyk_to_rgb(row + channels * x, buffer[0] + 4 * x);
   }
 }
 
+/* Sets the colours to come out; gives how many channels they have in the image. */
+static int32_t choose_colours(j_decompress_ptr decoder, int32_t channels) {
+  const bool inks = decoder->jpeg_color_space == JCS_CMYK || decoder->jpeg_color_space == JCS_YCCK;
+  const bool grey = decoder->jpeg_color_space == JCS_GRAYSCALE;
+  decoder->out_color_space = inks ? JCS_CMYK : grey ? JCS_GRAYSCALE : JCS_RGB;
+  if (inks) return channels == 4 ? 4 : 3;
+#ifdef JCS_EXTENSIONS
+  if (channels == 4) {
+    decoder->out_color_space = JCS_EXT_RGBX;
+    return 4;
+  }
+#endif
+  return grey ? 1 : 3;
+}
+
 /* Runs under setjmp: has no resources of its own. Failures of ours are left in state->status. */
-static void decode_into(jpeg_state *state, data_image *image, const data_encoded *file) {
+static void decode_into(jpeg_state *state, data_image *image, const data_encoded *file, data_region *region) {
   j_decompress_ptr decoder = &state->decoder;
   jpeg_create_decompress(decoder); /* leaves err and client_data alone */
   decoder->progress = &state->progress;
@@ -87,25 +143,26 @@ static void decode_into(jpeg_state *state, data_image *image, const data_encoded
   jpeg_read_header(decoder, TRUE);
   state->status = data_check_size(file, decoder->image_height, decoder->image_width);
   if (state->status != GP_OK) return;
-  switch (decoder->jpeg_color_space) {
-    case JCS_GRAYSCALE: decoder->out_color_space = JCS_GRAYSCALE; break;
-    case JCS_CMYK:
-    case JCS_YCCK: decoder->out_color_space = JCS_CMYK; break;
-    default: decoder->out_color_space = JCS_RGB; break;
-  }
+  state->status = data_choose(file, (int32_t)decoder->image_height, (int32_t)decoder->image_width, region);
+  if (state->status != GP_OK) return;
+  int32_t channels = choose_colours(decoder, file->desc->channels);
   decoder->dct_method = JDCT_ISLOW; /* the exact one */
+  decoder->scale_num = 1;
+  decoder->scale_denom = (unsigned)region->shrink;
   jpeg_start_decompress(decoder);
-  int32_t channels = decoder->out_color_space == JCS_GRAYSCALE ? 1 : 3;
-  state->status = data_image_reserve(image, (int32_t)decoder->output_height, (int32_t)decoder->output_width, channels);
+  cut_columns(state, region);
+  const JDIMENSION end = cut_rows(state, region);
+  const int32_t rows = (int32_t)(end - decoder->output_scanline);
+  state->status = data_image_reserve(image, rows, (int32_t)decoder->output_width, channels);
   if (state->status != GP_OK) return;
   /* What follows the last row is of no interest: no jpeg_finish_decompress(). */
-  read_rows(state, image);
+  read_rows(state, image, end);
 }
 
 /* Apart from data_jpeg_decode(), so that the state is not a local of the function that setjmp() returns to. */
-static void decode_guarded(jpeg_state *state, data_image *image, const data_encoded *file) {
+static void decode_guarded(jpeg_state *state, data_image *image, const data_encoded *file, data_region *region) {
   if (setjmp(state->escape) == 0) {
-    decode_into(state, image, file);
+    decode_into(state, image, file, region);
     return;
   }
   bool memory = state->errors.msg_code == JERR_OUT_OF_MEMORY;
@@ -115,12 +172,13 @@ static void decode_guarded(jpeg_state *state, data_image *image, const data_enco
 
 gp_status data_jpeg_decode(data_image *image, const data_encoded *file) {
   jpeg_state state = {.status = GP_OK};
+  data_region whole; /* of those who do not ask */
   state.decoder.err = jpeg_std_error(&state.errors);
   state.decoder.client_data = &state;
   state.errors.error_exit = on_error;
   state.errors.emit_message = on_message;
   state.progress.progress_monitor = on_progress;
-  decode_guarded(&state, image, file);
+  decode_guarded(&state, image, file, file->desc->region != NULL ? file->desc->region : &whole);
   jpeg_destroy_decompress(&state.decoder);
   return state.status;
 }

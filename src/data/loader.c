@@ -12,7 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MESSAGE_SIZE = 1024 };
+enum { MESSAGE_SIZE = 1024, LEAST_BAD = 16 };
+
+/* A sample that was left out. */
+typedef struct bad_sample {
+  int64_t index;
+  char message[256];
+} bad_sample;
 
 /* One place of the ring. Batch b lies in slot b % ring. It belongs to the worker that fills it until `ready`, then to
  * the caller until the next data_loader_next(). */
@@ -21,12 +27,14 @@ typedef struct ring_slot {
   bool ready;
   gp_status status; /* of the batch; not GP_OK: `message` says why */
   char message[MESSAGE_SIZE];
+  bad_sample *bad; /* [bad_count of loader->most_bad] */
+  int64_t bad_count;
 } ring_slot;
 
 typedef struct load_worker {
   struct data_loader *loader;
   pthread_t thread;
-  data_image image; /* scratch */
+  data_sample sample; /* scratch */
 } load_worker;
 
 struct data_loader {
@@ -41,7 +49,13 @@ struct data_loader {
   int64_t ring;
   load_worker *workers;
   int32_t worker_count, started; /* threads wanted, threads running */
-  data_image image;              /* scratch of the caller's thread */
+  data_sample sample;            /* scratch of the caller's thread */
+  data_bad_policy bad;
+  int64_t most_bad; /* of one batch */
+  void (*report_bad)(void *context, const char *name, const char *message);
+  void *context;
+  uint8_t *seen_bad; /* [count] bits, with other policies than to fail */
+  int64_t bad_count; /* bits set */
 
   /* Of the epoch; the caller alone writes them, while no worker is busy. */
   int64_t epoch;
@@ -61,32 +75,63 @@ struct data_loader {
 
 /* ---- Filling one batch ----------------------------------------------------------------------- */
 
-static gp_status fill_sample(const data_loader *loader, int64_t index, data_image *image, float *dst) {
+static gp_status fill_sample(const data_loader *loader, int64_t index, data_sample *sample, float *dst) {
   gp_status status = GP_OK;
-  GP_TRY(data_source_read(loader->source, index, image));
+  GP_TRY(data_source_fetch(loader->source, index, sample));
   data_draw_key key = {.seed = loader->seed, .epoch = loader->epoch, .index = index};
-  GP_TRY(data_augmenter_apply(&loader->augmenter, image, &key, dst));
+  GP_TRY(data_augmenter_run(&loader->augmenter, sample, &key, dst));
 cleanup:
-  if (status != GP_OK) {
-    char name[DATA_NAME_SIZE];
-    data_source_name(loader->source, index, name, sizeof name);
-    return gp_fail_in(status, "%s", name);
-  }
+  if (status != GP_OK && strstr(gp_last_error(), sample->name) == NULL) return gp_fail_in(status, "%s", sample->name);
   return status;
 }
 
-static void fill_slot(data_loader *loader, ring_slot *slot, int64_t number, data_image *image) {
+static int64_t index_at(const data_loader *loader, int64_t position) {
+  return loader->shuffle ? loader->order[position] : position;
+}
+
+/* Whether the sample of this failure may be left out: notes it then. */
+static bool leave_out(const data_loader *loader, ring_slot *slot, int64_t index, gp_status status) {
+  if (loader->bad == DATA_BAD_FAIL || status == GP_ERROR_OUT_OF_MEMORY) return false;
+  if (slot->bad_count == loader->most_bad) {
+    (void)!gp_fail_in(status, "%" PRId64 " bad images in one batch, the last", slot->bad_count + 1);
+    return false;
+  }
+  bad_sample *bad = &slot->bad[slot->bad_count++];
+  bad->index = index;
+  snprintf(bad->message, sizeof bad->message, "%s", gp_last_error());
+  return true;
+}
+
+/* Place i of the batch. */
+static gp_status fill_place(const data_loader *loader, ring_slot *slot, int64_t i, data_sample *sample) {
   data_batch *batch = &slot->batch;
-  int64_t first = number * loader->batch_size, left = loader->count - first;
+  const int64_t first = batch->number * loader->batch_size + i;
+  float *dst = batch->images + (size_t)i * loader->image_size;
+  for (int64_t next = 0;; ++next) {
+    const int64_t index = index_at(loader, (first + next) % loader->count);
+    gp_status status = fill_sample(loader, index, sample, dst);
+    batch->indices[i] = index;
+    batch->labels[i] = data_source_label(loader->source, index);
+    if (status == GP_OK || !leave_out(loader, slot, index, status)) return status;
+    if (loader->bad == DATA_BAD_REPLACE) continue;
+    batch->labels[i] = -1;
+    batch->marked++;
+    memset(dst, 0, loader->image_size * sizeof *dst);
+    return GP_OK;
+  }
+}
+
+static void fill_slot(data_loader *loader, ring_slot *slot, int64_t number, data_sample *sample) {
+  data_batch *batch = &slot->batch;
+  int64_t left = loader->count - number * loader->batch_size;
   batch->number = number;
   batch->count = left < loader->batch_size ? left : loader->batch_size;
+  batch->marked = 0;
+  slot->bad_count = 0;
   slot->status = GP_OK;
   for (int64_t i = 0; i < batch->count && slot->status == GP_OK; ++i) {
     if (atomic_load_explicit(&loader->cancel, memory_order_relaxed)) return;
-    int64_t index = loader->shuffle ? loader->order[first + i] : first + i;
-    batch->indices[i] = index;
-    batch->labels[i] = data_source_label(loader->source, index);
-    slot->status = fill_sample(loader, index, image, batch->images + (size_t)i * loader->image_size);
+    slot->status = fill_place(loader, slot, i, sample);
   }
   if (slot->status != GP_OK) snprintf(slot->message, sizeof slot->message, "%s", gp_last_error());
 }
@@ -106,7 +151,7 @@ static void *work(void *argument) {
     ring_slot *slot = &loader->slots[number % loader->ring];
     loader->busy++;
     pthread_mutex_unlock(&loader->mutex);
-    fill_slot(loader, slot, number, &self->image);
+    fill_slot(loader, slot, number, &self->sample);
     pthread_mutex_lock(&loader->mutex);
     loader->busy--;
     slot->ready = true;
@@ -194,6 +239,7 @@ static gp_status make_slots(data_loader *loader) {
     GP_TRY(GP_ALLOC(&batch->images, floats));
     GP_TRY(GP_ALLOC(&batch->labels, (size_t)loader->batch_size));
     GP_TRY(GP_ALLOC(&batch->indices, (size_t)loader->batch_size));
+    if (loader->bad != DATA_BAD_FAIL) GP_TRY(GP_ALLOC(&loader->slots[i].bad, (size_t)loader->most_bad));
   }
 cleanup:
   return status;
@@ -208,11 +254,11 @@ static gp_status reserve_scratch(data_image *image, const data_source_info *info
 static gp_status make_workers(data_loader *loader) {
   const data_source_info *info = data_source_get_info(loader->source);
   gp_status status = GP_OK;
-  if (loader->worker_count == 0) GP_TRY(reserve_scratch(&loader->image, info));
+  if (loader->worker_count == 0) GP_TRY(reserve_scratch(&loader->sample.image, info));
   GP_TRY(GP_ALLOC(&loader->workers, (size_t)loader->worker_count));
   for (int32_t i = 0; i < loader->worker_count; ++i) {
     loader->workers[i].loader = loader;
-    GP_TRY(reserve_scratch(&loader->workers[i].image, info));
+    GP_TRY(reserve_scratch(&loader->workers[i].sample.image, info));
   }
 cleanup:
   return status;
@@ -241,6 +287,11 @@ gp_status data_loader_create(data_loader **out, const data_loader_desc *desc) {
   loader->shuffle = desc->shuffle;
   loader->seed = desc->seed;
   loader->worker_count = desc->workers;
+  loader->bad = desc->bad;
+  loader->most_bad = desc->batch_size > LEAST_BAD ? desc->batch_size : LEAST_BAD;
+  loader->report_bad = desc->report_bad;
+  loader->context = desc->context;
+  if (desc->bad != DATA_BAD_FAIL) GP_TRY(GP_ALLOC(&loader->seen_bad, (size_t)(loader->count / 8 + 1)));
   loader->ring = desc->workers == 0 ? 1 : desc->ring > 0 ? desc->ring : DATA_DEFAULT_RING;
   if (loader->ring > loader->batches) loader->ring = loader->batches;
   if (desc->shuffle) GP_TRY(GP_ALLOC(&loader->order, (size_t)loader->count));
@@ -263,10 +314,12 @@ void data_loader_destroy(data_loader **pointer) {
     gp_free(loader->slots[i].batch.images);
     gp_free(loader->slots[i].batch.labels);
     gp_free(loader->slots[i].batch.indices);
+    gp_free(loader->slots[i].bad);
   }
   for (int32_t i = 0; loader->workers != NULL && i < loader->worker_count; ++i)
-    data_image_free(&loader->workers[i].image);
-  data_image_free(&loader->image);
+    data_sample_free(&loader->workers[i].sample);
+  data_sample_free(&loader->sample);
+  gp_free(loader->seen_bad);
   gp_free(loader->slots);
   gp_free(loader->workers);
   gp_free(loader->order);
@@ -308,6 +361,22 @@ gp_status data_loader_start(data_loader *loader, int64_t epoch, int64_t first_ba
   return GP_OK;
 }
 
+int64_t data_loader_bad(const data_loader *loader) { return loader->bad_count; }
+
+/* Tells of the samples that the batch left out, if that was not done in an earlier epoch. */
+static void report_bad(data_loader *loader, const ring_slot *slot) {
+  for (int64_t i = 0; i < slot->bad_count; ++i) {
+    const bad_sample *bad = &slot->bad[i];
+    uint8_t *byte = &loader->seen_bad[bad->index / 8], bit = (uint8_t)(1 << bad->index % 8);
+    if (*byte & bit) continue;
+    *byte |= bit;
+    loader->bad_count++;
+    char name[DATA_NAME_SIZE];
+    data_source_name(loader->source, bad->index, name, sizeof name);
+    if (loader->report_bad != NULL) loader->report_bad(loader->context, name, bad->message);
+  }
+}
+
 /* Gives back the slot of the batch before `number`, and waits until that of `number` is ready. */
 static void await_slot(data_loader *loader, ring_slot *slot, int64_t number) {
   pthread_mutex_lock(&loader->mutex);
@@ -325,10 +394,11 @@ gp_status data_loader_next(data_loader *loader, const data_batch **batch) {
   ring_slot *slot = &loader->slots[number % loader->ring];
   double before = gp_seconds();
   if (loader->worker_count == 0)
-    fill_slot(loader, slot, number, &loader->image);
+    fill_slot(loader, slot, number, &loader->sample);
   else
     await_slot(loader, slot, number);
   loader->wait_seconds += gp_seconds() - before;
+  report_bad(loader, slot);
   if (slot->status != GP_OK) return gp_fail(slot->status, "%s", slot->message);
   *batch = &slot->batch;
   return GP_OK;

@@ -20,6 +20,13 @@ typedef struct data_loader data_loader;
 
 enum { DATA_MAX_WORKERS = 256, DATA_DEFAULT_RING = 4 };
 
+/* What becomes of a sample that cannot be read or decoded. Running out of memory is always a failure. */
+typedef enum data_bad_policy {
+  DATA_BAD_FAIL = 0, /* its batch fails */
+  DATA_BAD_REPLACE,  /* the next good one in the epoch's order takes its place: batches stay full, for training */
+  DATA_BAD_MARK,     /* its image is zeros and its label -1: nothing is counted twice, for tests */
+} data_bad_policy;
+
 /* Zero-initialise and fill with designated initialisers. */
 typedef struct data_loader_desc {
   const data_source *source; /* must outlive the loader */
@@ -29,7 +36,11 @@ typedef struct data_loader_desc {
   bool drop_last;  /* leave out the epoch's last batch if it is not full */
   uint64_t seed;   /* of order and augmentation */
   int32_t workers; /* threads; 0: everything is done in the caller's thread, inside data_loader_next() */
-  int32_t ring;    /* batches held at once, the caller's included; 0: DATA_DEFAULT_RING, or 1 without workers */
+  data_bad_policy bad;
+  /* Told of each sample that is left out, once, by data_loader_next() in the order of the batches. May be NULL. */
+  void (*report_bad)(void *context, const char *name, const char *message);
+  void *context;
+  int32_t ring; /* batches held at once, the caller's included; 0: DATA_DEFAULT_RING, or 1 without workers */
 } data_loader_desc;
 
 typedef struct data_batch {
@@ -38,6 +49,7 @@ typedef struct data_batch {
   int64_t *indices; /* [count], of the samples in the source */
   int64_t count;    /* batch_size, or less in the last batch */
   int64_t number;   /* of the batch in its epoch, from 0 */
+  int64_t marked;   /* samples without an image, whose label is -1 */
 } data_batch;
 
 /* Allocates everything and starts the workers, which wait for data_loader_start().
@@ -56,9 +68,12 @@ GP_NODISCARD gp_status data_loader_start(data_loader *loader, int64_t epoch, int
 
 /* The epoch's next batch, valid until the next call of any function of this loader but the queries; *batch is NULL
  * at the end of the epoch. Allocates nothing, unless images are larger than all before.
- * A sample that cannot be read fails the call for its batch, naming the sample; the next call goes on with the
- * batch after it. GP_ERROR_INVALID_ARGUMENT before the first data_loader_start(). */
+ * With DATA_BAD_FAIL a sample that cannot be read fails the call for its batch, naming the sample; the next call goes on with the
+ * batch after it. With the other policies a batch fails that meets as many of them as it has samples (16 at least). GP_ERROR_INVALID_ARGUMENT before the first data_loader_start(). */
 GP_NODISCARD gp_status data_loader_next(data_loader *loader, const data_batch **batch);
+
+/* Distinct samples left out since the loader was created, in the batches that data_loader_next() has given. */
+int64_t data_loader_bad(const data_loader *loader);
 
 /* Seconds that data_loader_next() has kept the caller waiting, since the loader was created. */
 double data_loader_wait_seconds(const data_loader *loader);

@@ -1,8 +1,11 @@
 #include "data/source.h"
 
 #include "base/status.h"
+#include "data/cifar.h"
+#include "data/folder_source.h"
 #include "data/idx.h"
 #include "data/source_impl.h"
+#include "data/synthetic.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +15,9 @@
 static const char *const clothes[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                       "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
 static const char *const digits[] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
+
+static const char *const things[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                     "dog",      "frog",       "horse", "ship", "truck"};
 
 static const data_set sets[] = {
     {.name = "fashion-mnist",
@@ -30,6 +36,27 @@ static const data_set sets[] = {
      .class_names = digits,
      .mean = {0.1307f},
      .std = {0.3081f}},
+    {.name = "imagenet",
+     .summary = "images in folders by class, DIR/train/CLASS and DIR/val_dir/CLASS or DIR/val/CLASS, or packed",
+     .open = data_folder_open,
+     .crop_size = 224,
+     .resize = 256,
+     .mean = {0.485f, 0.456f, 0.406f},
+     .std = {0.229f, 0.224f, 0.225f}},
+    {.name = "cifar10",
+     .summary = "CIFAR-10, as its binary files, or as images in DIR/train/CLASS and DIR/test/CLASS",
+     .open = data_cifar_open,
+     .classes = 10,
+     .class_names = things,
+     .side = 32,
+     .mean = {0.4914f, 0.4822f, 0.4465f},
+     .std = {0.2470f, 0.2435f, 0.2616f}},
+    {.name = "synthetic",
+     .summary = "made-up images of 1,000 classes, for benchmarks",
+     .open = data_synthetic_open,
+     .default_dir = "",
+     .mean = {0.485f, 0.456f, 0.406f},
+     .std = {0.229f, 0.224f, 0.225f}},
 };
 enum { SETS = sizeof sets / sizeof sets[0] };
 
@@ -79,9 +106,17 @@ void data_source_name(const data_source *source, int64_t index, char *name, size
   source->ops->name(source, index, name, size);
 }
 
-gp_status data_source_read(const data_source *source, int64_t index, data_image *image) {
+gp_status data_source_fetch(const data_source *source, int64_t index, data_sample *sample) {
   if (index < 0 || index >= source->info.count)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "sample %" PRId64 " of %s: there are %" PRId64, index,
                    source->info.dataset, source->info.count);
-  return source->ops->read(source, index, image);
+  data_source_name(source, index, sample->name, sizeof sample->name);
+  return source->ops->fetch(source, index, sample);
+}
+
+gp_status data_source_read(const data_source *source, int64_t index, data_sample *sample) {
+  gp_status status = data_source_fetch(source, index, sample);
+  if (status != GP_OK || !sample->encoded) return status;
+  return data_decode(&sample->image, sample->bytes, sample->size,
+                     &(data_decode_desc){.name = sample->name, .channels = source->info.channels});
 }

@@ -8,7 +8,7 @@
 typedef struct data_source_ops {
   int32_t (*label)(const data_source *source, int64_t index);
   void (*name)(const data_source *source, int64_t index, char *name, size_t size);
-  gp_status (*read)(const data_source *source, int64_t index, data_image *image); /* thread-safe */
+  gp_status (*fetch)(const data_source *source, int64_t index, data_sample *sample); /* thread-safe */
   void (*destroy)(data_source *source); /* releases the members and the source itself */
 } data_source_ops;
 
@@ -25,8 +25,10 @@ typedef struct data_set {
   gp_status (*open)(data_source **out, const struct data_set *set, const data_source_desc *desc);
   const char *default_dir; /* NULL: the folder must be given */
   const char *package;     /* Debian package that fills default_dir, or NULL */
-  int32_t classes;
+  int32_t classes;         /* 0: as found */
   const char *const *class_names;
+  int32_t crop_size, resize; /* as in data_source_info */
+  int32_t side;              /* of every image; 0: as found, or they differ */
   float mean[DATA_MAX_CHANNELS], std[DATA_MAX_CHANNELS];
 } data_set;
 

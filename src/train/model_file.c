@@ -198,6 +198,8 @@ static gp_status read_info(model_file *file) {
   info->channels = shape[0];
   info->height = shape[1];
   info->width = shape[2];
+  if (safetensors_metadata(file->tensors, "resize") != NULL)
+    GP_TRY(read_integers(file, "resize", &info->resize, 1, 1 << 14));
   GP_TRY(read_floats(file, "mean", info->mean, (size_t)shape[0]));
   GP_TRY(read_floats(file, "std", info->std, (size_t)shape[0]));
   for (int64_t c = 0; c < shape[0]; ++c)

@@ -16,8 +16,9 @@ typedef struct model_info {
   char arch[MODEL_NAME_SIZE], pool[MODEL_NAME_SIZE]; /* "": not known (a plain state dict) */
   char dataset[MODEL_NAME_SIZE];                     /* trained on */
   int64_t classes;
-  char **class_names;                                      /* [classes], owned; NULL: not known */
-  int64_t channels, height, width;                         /* of the net's input */
+  char **class_names;              /* [classes], owned; NULL: not known */
+  int64_t channels, height, width; /* of the net's input */
+  int64_t resize; /* shorter side of test images before the crop; 0: they are of the input's size, or cut as they are */
   float mean[MODEL_MAX_CHANNELS], std[MODEL_MAX_CHANNELS]; /* normalisation of pixels scaled to 0 … 1 */
   int64_t epoch;                                           /* epochs trained; 0: not known */
   double val_loss, val_top1, val_top5;                     /* after that epoch, errors in percent; NaN: not known */

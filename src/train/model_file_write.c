@@ -43,6 +43,7 @@ static gp_status put_info(safetensors_writer *writer, const model_info *info) {
   GP_TRY(put_json(writer, "class_names", names_json(info)));
   GP_TRY(put_json(writer, "input_shape",
                   json_pack("[III]", (json_int_t)info->channels, (json_int_t)info->height, (json_int_t)info->width)));
+  if (info->resize > 0) GP_TRY(put_json(writer, "resize", json_pack("[I]", (json_int_t)info->resize)));
   GP_TRY(put_json(writer, "mean", floats_json(info->mean, info->channels)));
   GP_TRY(put_json(writer, "std", floats_json(info->std, info->channels)));
   GP_TRY(

@@ -13,7 +13,8 @@
 enum { MAX_CHANNELS = 16 };
 
 /* Fields are set through pointers to int. */
-_Static_assert(sizeof(train_schedule_kind) == sizeof(int) && sizeof(train_device) == sizeof(int),
+_Static_assert(sizeof(train_schedule_kind) == sizeof(int) && sizeof(train_device) == sizeof(int) &&
+                   sizeof(train_bad_image) == sizeof(int),
                "a choice is stored as an int");
 
 /* ---- Checks of single values ---- */
@@ -51,6 +52,26 @@ static gp_status check_positive_numbers(const char *text) {
   return status;
 }
 
+static gp_status check_range(const char *text) {
+  double numbers[2];
+  size_t count = 0;
+  gp_status status = train_parse_numbers(text, numbers, 2, &count);
+  if (status != GP_OK || count == 0) return status;
+  if (count == 2 && numbers[0] > 0 && numbers[0] <= numbers[1]) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected two numbers above 0, the lesser first, found \"%s\"", text);
+}
+
+static gp_status check_jitter(const char *text) {
+  double numbers[3];
+  size_t count = 0;
+  gp_status status = train_parse_numbers(text, numbers, 3, &count);
+  if (status != GP_OK) return status;
+  bool good = count != 2;
+  for (size_t i = 0; i < count; ++i) good = good && numbers[i] >= 0 && numbers[i] <= 1;
+  if (good) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected one number or three from 0 to 1, found \"%s\"", text);
+}
+
 static gp_status check_not_empty(const char *text) {
   if (text[0] != '\0') return GP_OK;
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a value, found \"\"");
@@ -75,10 +96,30 @@ static const option_desc options[] = {
      .help = "folder of the data set; without it, the place where the data set's package puts it"},
     {ENTRY(OPTION_BOOL, "data", RECIPE, "drop-last", drop_last), .default_text = "no",
      .help = "leave out the last training batch of an epoch if it is not full"},
+    {ENTRY(OPTION_INT64, "data", RECIPE, "crop-size", crop_size), .metavar = "PIXELS", .default_text = "0", .max = 4096,
+     .help = "side of the net's input; 0: the data set's own, for imagenet 224"},
+    {ENTRY(OPTION_INT64, "data", RECIPE, "resize", resize), .metavar = "PIXELS", .default_text = "0", .max = 8192,
+     .help = "shorter side of test images before the middle is cut out; 0: the data set's own, for imagenet 256 at\n"
+             "crop size 224 and in proportion at others"},
+    {ENTRY(OPTION_LIST, "data", RECIPE, "crop-area", crop_area), .metavar = "X,Y", .check = check_range,
+     .help = "random resized crop of training images: least and most of the image's area; without it, 0.08,1 where\n"
+             "images differ in size, and no such crop elsewhere"},
+    {ENTRY(OPTION_LIST, "data", RECIPE, "crop-ratio", crop_ratio), .metavar = "X,Y", .check = check_range,
+     .help = "least and most of the crop's width / height; without it, 3/4 and 4/3"},
     {ENTRY(OPTION_INT64, "data", RECIPE, "crop-padding", crop_padding), .metavar = "PIXELS", .default_text = "0",
      .max = 1024, .help = "pad training images on each side and crop at random back to size; 0: do not"},
     {ENTRY(OPTION_BOOL, "data", RECIPE, "flip", flip), .default_text = "no",
      .help = "mirror training images with probability 1/2"},
+    {ENTRY(OPTION_LIST, "data", RECIPE, "color-jitter", color_jitter), .metavar = "X,…", .check = check_jitter,
+     .help = "change brightness, contrast and saturation of training images by up to so much, in random order; one\n"
+             "number for all three, e.g. 0.4, or three"},
+    {ENTRY(OPTION_DOUBLE, "data", RECIPE, "lighting", lighting), .metavar = "X", .default_text = "0", .max = 1,
+     .help = "standard deviation of noise along the principal components of ImageNet's colours, in training"},
+    {ENTRY(OPTION_BOOL, "data", RECIPE, "exact-decode", exact_decode), .default_text = "no",
+     .help = "decode training JPEGs at full size even where 1/2, 1/4 or 1/8 is still larger than the crop becomes"},
+    {ENTRY(OPTION_CHOICE, "data", RECIPE, "on-bad-image", on_bad_image), .choices = "fail|skip", .default_text = "fail",
+     .help = "what to do about an image that cannot be read: stop, or go on without it and say so (in training\n"
+             "another takes its place)"},
     {ENTRY(OPTION_LIST, "data", RECIPE, "mean", mean), .metavar = "X,…", .check = check_numbers,
      .help = "subtract per channel, pixels scaled to 0…1; without it, the data set's own"},
     {ENTRY(OPTION_LIST, "data", RECIPE, "std", std), .metavar = "X,…", .check = check_positive_numbers,

@@ -11,6 +11,8 @@ typedef enum train_schedule_kind {
   TRAIN_SCHEDULE_COSINE,   /* half a cosine from lr to lr-min over all steps after warm-up */
 } train_schedule_kind;
 
+typedef enum train_bad_image { TRAIN_BAD_IMAGE_FAIL = 0, TRAIN_BAD_IMAGE_SKIP } train_bad_image;
+
 typedef enum train_device { TRAIN_DEVICE_CPU = 0 } train_device;
 
 /* Strings are owned by the config, never NULL after train_config_init(). */
@@ -19,8 +21,15 @@ typedef struct train_config {
   char *dataset; /* fashion-mnist, … */
   char *data;    /* folder; "" means the data set's usual place */
   bool drop_last;
-  int64_t crop_padding; /* pixels; 0: no random crop */
+  int64_t crop_size;            /* side of the net's input; 0: the data set's own */
+  int64_t resize;               /* shorter side of test images before the crop; 0: the data set's own */
+  char *crop_area, *crop_ratio; /* of the random part: least and most, of the image's area, width / height */
+  int64_t crop_padding;         /* pixels; 0: no random crop */
   bool flip;
+  char *color_jitter; /* brightness, contrast, saturation: how much they change; or one number for all */
+  double lighting;    /* standard deviation of the noise along the colours' principal components */
+  bool exact_decode;  /* training images are always decoded at full size */
+  train_bad_image on_bad_image;
   char *mean, *std; /* a number per channel, comma-separated, pixel scale 0…1; "" means the data set's own */
 
   /* net */

@@ -107,118 +107,6 @@ cleanup:
   return status;
 }
 
-/* ---- Data ---- */
-
-/* The configured numbers, one for each channel, instead of the data set's own. */
-static gp_status override_channels(const char *option, const char *text, float *out, int64_t channels) {
-  double numbers[MODEL_MAX_CHANNELS];
-  size_t count = 0;
-  if (text[0] == '\0') return GP_OK;
-  gp_status status = train_parse_numbers(text, numbers, MODEL_MAX_CHANNELS, &count);
-  if (status == GP_OK && (int64_t)count != channels)
-    status = gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a number for each of %" PRId64 " channels, found \"%s\"",
-                     channels, text);
-  for (size_t c = 0; status == GP_OK && c < count; ++c) out[c] = (float)numbers[c];
-  return status == GP_OK ? status : gp_fail_in(status, "%s", option);
-}
-
-static gp_status describe_model(train_session *session) {
-  gp_status status = GP_OK;
-  const train_config *config = session->config;
-  const data_source_info *data = data_source_get_info(session->train_source);
-  model_info *info = &session->info;
-  if (data->height == 0 || data->width == 0)
-    GP_TRY(gp_fail(GP_ERROR_UNSUPPORTED, "%s: images of different sizes cannot be trained on yet", data->dataset));
-  info->val_loss = info->val_top1 = info->val_top5 = NAN;
-  info->channels = data->channels;
-  info->height = data->height;
-  info->width = data->width;
-  for (int32_t c = 0; c < data->channels; ++c) {
-    info->mean[c] = data->mean[c];
-    info->std[c] = data->std[c];
-  }
-  GP_TRY(override_channels("mean", config->mean, info->mean, info->channels));
-  GP_TRY(override_channels("std", config->std, info->std, info->channels));
-  snprintf(info->dataset, sizeof info->dataset, "%s", config->dataset);
-  snprintf(info->arch, sizeof info->arch, "%s", config->arch);
-  snprintf(info->pool, sizeof info->pool, "%s", config->pool);
-  GP_TRY(model_info_set_classes(info, data->classes, data->class_names));
-cleanup:
-  return status;
-}
-
-/* The net is built for the training set; the test set must fit it. */
-static gp_status check_same_shape(const train_session *session) {
-  const data_source_info *train = data_source_get_info(session->train_source);
-  const data_source_info *test = data_source_get_info(session->test_source);
-  if (train->channels == test->channels && train->height == test->height && train->width == test->width &&
-      train->classes == test->classes)
-    return GP_OK;
-  return gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                 "%s: the training set has %" PRId32 "x%" PRId32 "x%" PRId32 " images of %" PRId32
-                 " classes, the test set %" PRId32 "x%" PRId32 "x%" PRId32 " of %" PRId32 ": they must be alike",
-                 train->dataset, train->channels, train->height, train->width, train->classes, test->channels,
-                 test->height, test->width, test->classes);
-}
-
-static data_transform transform_of(const train_session *session, bool train) {
-  const model_info *info = &session->info;
-  const train_config *config = session->config;
-  data_transform transform = {
-      .channels = (int32_t)info->channels,
-      .height = (int32_t)info->height,
-      .width = (int32_t)info->width,
-      .train = train,
-      .padding = train ? (int32_t)config->crop_padding : 0,
-      .flip = train && config->flip ? 0.5f : 0.0f,
-  };
-  memcpy(transform.mean, info->mean, sizeof transform.mean);
-  memcpy(transform.std, info->std, sizeof transform.std);
-  return transform;
-}
-
-static int64_t test_batch_size(const train_config *config) {
-  return config->test_batch_size > 0 ? config->test_batch_size : config->batch_size;
-}
-
-/* FNV-1a over the labels' bytes, lowest first, without the top bit, which JSON's integers keep for the sign. */
-static int64_t hash_labels(const data_source *source) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  const int64_t count = data_source_get_info(source)->count;
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t label = (uint32_t)data_source_label(source, i);
-    for (unsigned shift = 0; shift < 32; shift += 8) hash = (hash ^ (label >> shift & 0xFF)) * 0x100000001B3u;
-  }
-  return (int64_t)(hash & INT64_MAX);
-}
-
-static gp_status open_data(train_session *session) {
-  gp_status status = GP_OK;
-  const train_config *config = session->config;
-  data_source_desc source = {.dataset = config->dataset, .dir = config->data[0] != '\0' ? config->data : NULL};
-  source.split = DATA_TRAIN;
-  GP_TRY(data_source_create(&session->train_source, &source));
-  source.split = DATA_TEST;
-  GP_TRY(data_source_create(&session->test_source, &source));
-  GP_TRY(check_same_shape(session));
-  GP_TRY(describe_model(session));
-  GP_TRY(data_loader_create(&session->train_loader, &(data_loader_desc){.source = session->train_source,
-                                                                        .transform = transform_of(session, true),
-                                                                        .batch_size = config->batch_size,
-                                                                        .shuffle = true,
-                                                                        .drop_last = config->drop_last,
-                                                                        .seed = (uint64_t)config->seed,
-                                                                        .workers = (int32_t)config->workers}));
-  GP_TRY(data_loader_create(&session->test_loader, &(data_loader_desc){.source = session->test_source,
-                                                                       .transform = transform_of(session, false),
-                                                                       .batch_size = test_batch_size(config),
-                                                                       .workers = (int32_t)config->workers}));
-  session->batches = data_loader_batches(session->train_loader);
-  session->labels = hash_labels(session->train_source);
-cleanup:
-  return status;
-}
-
 /* ---- Net ---- */
 
 static gp_status build_net(train_session *session) {
@@ -235,7 +123,7 @@ static gp_status build_net(train_session *session) {
   if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, nn_net_arenas(session->net).count));
   GP_TRY(train_plans_create(&session->test_plans, session->net,
                             &(train_plans_desc){.mode = NN_INFER,
-                                                .batch = test_batch_size(config),
+                                                .batch = train_test_batch_size(config),
                                                 .samples = data_source_get_info(session->test_source)->count}));
   if (!config->evaluate)
     GP_TRY(train_plans_create(&session->train_plans, session->net,
@@ -261,7 +149,7 @@ gp_status train_session_open(train_session *session, const train_config *config,
   gp_status status = GP_OK;
   *session = (train_session){.config = config, .observer = observer, .folder = -1};
   GP_TRY(train_config_check(config));
-  GP_TRY(open_data(session));
+  GP_TRY(train_session_open_data(session));
   GP_TRY(train_schedule_init(&session->schedule, config, session->batches));
   GP_TRY(build_net(session));
   GP_TRY(train_resume(session));

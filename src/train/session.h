@@ -20,8 +20,9 @@ typedef struct train_session {
   sgd_range *undecayed; /* parameters without weight decay; NULL: none */
   size_t undecayed_count;
   train_schedule schedule;
-  int64_t batches; /* of an epoch */
-  int64_t labels;  /* a hash of the training set's */
+  int64_t batches;    /* of an epoch */
+  int64_t labels;     /* a hash of the training set's */
+  int64_t bad_images; /* left out so far */
   model_info info;
   train_state state;
   char *resumed_from;   /* the checkpoint's path; NULL: a fresh run, or config->evaluate */
@@ -35,6 +36,11 @@ typedef struct train_session {
 GP_NODISCARD gp_status train_session_open(train_session *session, const train_config *config,
                                           const train_observer *observer);
 void train_session_close(train_session *session);
+
+/* Opens sources and loaders, and describes the model in session->info; the first thing to be done. */
+GP_NODISCARD gp_status train_session_open_data(train_session *session);
+
+int64_t train_test_batch_size(const train_config *config);
 
 /* Removes the checkpoints that an earlier run left in out_dir: every checkpoint_epochNNN.safetensors but `kept`. */
 GP_NODISCARD gp_status train_session_clear_earlier(train_session *session, const char *kept);

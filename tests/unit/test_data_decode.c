@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "data/decode.h"
+#include "data/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -193,17 +193,17 @@ static void opens_folders(void **state) {
     assert_string_equal(info->dataset, "mnist");
     assert_int_equal(info->channels * 100 + info->height * 10 + info->width, 154);
     assert_true(info->mean[0] == 0.1307f && info->std[0] == 0.3081f);
-    data_image image = {0};
-    test_expect_ok(data_source_read(source, 11, &image));
-    assert_int_equal(image.height * 100 + image.width * 10 + image.channels, 541);
-    for (int i = 0; i < 20; ++i) assert_int_equal(image.pixels[i], 7 * 11 + 3 * (i / 4) + i % 4);
+    data_sample sample = {0};
+    test_expect_ok(data_source_read(source, 11, &sample));
+    assert_int_equal(sample.image.height * 100 + sample.image.width * 10 + sample.image.channels, 541);
+    for (int i = 0; i < 20; ++i) assert_int_equal(sample.image.pixels[i], 7 * 11 + 3 * (i / 4) + i % 4);
     assert_int_equal(data_source_label(source, 11), 1);
     char name[64];
     data_source_name(source, 11, name, sizeof name);
     assert_string_equal(name, split == 0 ? "train-images-idx3-ubyte#11" : "t10k-images-idx3-ubyte.gz#11");
-    test_expect_failure(data_source_read(source, 25, &image), GP_ERROR_INVALID_ARGUMENT, "sample 25", NULL);
-    test_expect_failure(data_source_read(source, -1, &image), GP_ERROR_INVALID_ARGUMENT, "sample -1", NULL);
-    data_image_free(&image);
+    test_expect_failure(data_source_read(source, 25, &sample), GP_ERROR_INVALID_ARGUMENT, "sample 25", NULL);
+    test_expect_failure(data_source_read(source, -1, &sample), GP_ERROR_INVALID_ARGUMENT, "sample -1", NULL);
+    data_sample_free(&sample);
     data_source_destroy(&source);
     assert_null(source);
   }
@@ -231,7 +231,7 @@ static void refuses_unknown_and_missing(void **state) {
   assert_null(source);
   test_folder_remove(&folder);
   assert_string_equal(data_set_name(0), "fashion-mnist");
-  assert_null(data_set_name(2));
+  assert_null(data_set_name(5));
   assert_null(data_set_summary(-1));
 }
 
@@ -304,14 +304,14 @@ static void reads_fashion_mnist(void **state) {
     assert_string_equal(info->class_names[data_source_label(source, 0)], "Ankle boot");
     for (int i = 0; i < 10; ++i) assert_int_equal(data_source_label(source, i), first_labels[split][i]);
     double sum = 0.0;
-    data_image image = {0};
+    data_sample sample = {0};
     for (int64_t i = 0; i < info->count; i += 10) {
-      test_expect_ok(data_source_read(source, i, &image));
-      for (int p = 0; p < 28 * 28; ++p) sum += image.pixels[p] / 255.0;
+      test_expect_ok(data_source_read(source, i, &sample));
+      for (int p = 0; p < 28 * 28; ++p) sum += sample.image.pixels[p] / 255.0;
     }
     double mean = sum / (28 * 28 * (double)info->count / 10);
     if (!(mean > info->mean[0] - 0.01 && mean < info->mean[0] + 0.01)) fail_msg("mean %g", mean);
-    data_image_free(&image);
+    data_sample_free(&sample);
     data_source_destroy(&source);
   }
 }

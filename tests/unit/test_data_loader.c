@@ -30,7 +30,8 @@ static void fake_name(const data_source *source, int64_t index, char *name, size
 
 static gp_status fail_to_read(void) { return data_image_reserve(&(data_image){0}, 0, 77, 1); }
 
-static gp_status fake_read(const data_source *source, int64_t index, data_image *image) {
+static gp_status fake_read(const data_source *source, int64_t index, data_sample *sample) {
+  data_image *image = &sample->image;
   if (index == ((const fake_source *)source)->bad) return fail_to_read();
   /* Some samples take longer, so that workers overtake each other. */
   for (int64_t i = 0; i < index * 7 % 13; ++i) sched_yield();
@@ -106,7 +107,7 @@ static void batches_are_what_they_should_be(void **state) {
     data_order(order, 40, 12, 3);
     data_augmenter augmenter;
     test_expect_ok(data_augmenter_init(&augmenter, &transform));
-    data_image image = {0};
+    data_sample sample = {0};
     for (int64_t b = 0; b < 6; ++b) {
       const data_batch *batch = NULL;
       test_expect_ok(data_loader_next(loader, &batch));
@@ -117,8 +118,8 @@ static void batches_are_what_they_should_be(void **state) {
         float expected[FLOATS];
         assert_int_equal(batch->indices[i], index);
         assert_int_equal(batch->labels[i], fake_label(&source.base, index));
-        test_expect_ok(fake_read(&source.base, index, &image));
-        test_expect_ok(data_augmenter_apply(&augmenter, &image, &(data_draw_key){12, 3, index}, expected));
+        test_expect_ok(fake_read(&source.base, index, &sample));
+        test_expect_ok(data_augmenter_apply(&augmenter, &sample.image, &(data_draw_key){12, 3, index}, expected));
         assert_memory_equal(batch->images + i * FLOATS, expected, sizeof expected);
       }
     }
@@ -128,7 +129,7 @@ static void batches_are_what_they_should_be(void **state) {
       assert_null(batch);
     }
     assert_true(data_loader_wait_seconds(loader) >= 0.0);
-    data_image_free(&image);
+    data_sample_free(&sample);
     data_loader_destroy(&loader);
     assert_null(loader);
   }
