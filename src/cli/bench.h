@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 
+int bench_data(const cli_command *command, int argc, char *const argv[]);
 int bench_net(const cli_command *command, int argc, char *const argv[]);
 int bench_pool(const cli_command *command, int argc, char *const argv[]);
 

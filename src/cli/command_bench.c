@@ -7,6 +7,11 @@
 #include <string.h>
 
 static const cli_command subjects[] = {
+    {.name = "bench data",
+     .arguments = "",
+     .run = bench_data,
+     .summary = "Measures how fast images are read, decoded and transformed for a net.",
+     .notes = "After the first pass the images come from memory, not from the disk.\n"},
     {.name = "bench net",
      .arguments = "",
      .run = bench_net,

@@ -36,8 +36,9 @@ static const cli_command commands[] = {
     {.name = "bench",
      .arguments = "",
      .run = command_bench,
-     .summary =
-         "Measures speed: `bench net`, training step and inference of a net; `bench pool`, the pooling operator.",
+     .summary = "Measures speed: `bench net`, training step and inference of a net; `bench pool`, the pooling "
+                "operator; `bench "
+                "data`, reading images.",
      .notes = NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
