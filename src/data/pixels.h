@@ -10,10 +10,16 @@ enum {
   DATA_WEIGHT_BITS = 22
 }; /* fraction of a resizing weight: 32, less 8 of a pixel, less 2 for sign and overshoot */
 
+typedef struct data_row_filter {
+  const int32_t *first, *used, *weight;
+  int32_t taps, count;
+} data_row_filter;
+
 typedef struct data_pixels {
-  /* A row of `count` pixels: pixel i is Σ_k weight[i·taps + k]·src[first[i] + k] over k < used[i]. */
-  void (*resize_row)(uint8_t *dst, const uint8_t *src, const int32_t *first, const int32_t *used, const int32_t *weight,
-                     int32_t taps, int32_t count);
+  /* `rows` rows of filter->count pixels each, stride bytes apart: pixel i is Σ_k weight[i·taps + k]·src[first[i] + k]
+   * over k < used[i]. */
+  void (*resize_rows)(uint8_t *dst, size_t dst_stride, const uint8_t *src, size_t src_stride, int32_t rows,
+                      const data_row_filter *filter);
 
   /* Of any number of channels: byte i is Σ_k weight[k]·src[k·stride + i] over k < used. */
   void (*resize_column)(uint8_t *dst, const uint8_t *src, size_t stride, const int32_t *weight, int32_t used,

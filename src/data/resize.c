@@ -111,16 +111,16 @@ static void resize_row(uint8_t *dst, const uint8_t *src, size_t channels, const 
 
 /* Rows first … first + dst->height - 1 of src. */
 static void resize_rows(data_image *dst, const data_image *src, int32_t first, const data_axis_filter *filter) {
-  const data_pixels *pixels = data_pixels_get();
   const size_t channels = (size_t)src->channels;
-  for (int32_t y = 0; y < dst->height; ++y) {
-    const uint8_t *row = src->pixels + (size_t)(first + y) * (size_t)src->width * channels;
-    uint8_t *out = dst->pixels + (size_t)y * (size_t)dst->width * channels;
-    if (channels == 4)
-      pixels->resize_row(out, row, filter->first, filter->used, filter->weight, filter->taps, dst->width);
-    else
-      resize_row(out, row, channels, filter, dst->width);
+  const size_t in_bytes = (size_t)src->width * channels, out_bytes = (size_t)dst->width * channels;
+  const uint8_t *in = src->pixels + (size_t)first * in_bytes;
+  if (channels == 4) {
+    const data_row_filter rows = {filter->first, filter->used, filter->weight, filter->taps, dst->width};
+    data_pixels_get()->resize_rows(dst->pixels, out_bytes, in, in_bytes, dst->height, &rows);
+    return;
   }
+  for (int32_t y = 0; y < dst->height; ++y)
+    resize_row(dst->pixels + (size_t)y * out_bytes, in + (size_t)y * in_bytes, channels, filter, dst->width);
 }
 
 static void resize_columns(data_image *dst, const data_image *src, const data_axis_filter *filter) {
