@@ -69,17 +69,15 @@ static void check_all_written(const pool_case *exact) {
       pool_case_check(exact, isfinite(test_buffer_get(&exact->out[which], (int64_t)i)), pool_output_names[which]);
 }
 
-static void run_case(uint64_t seed, bool large) {
-  test_random random = {seed};
-  gp_pool_desc desc = pool_random_desc(&random, large);
+static void check_case(const gp_pool_desc *desc, unsigned extras, uint64_t seed) {
   pool_case pool, exact;
-  pool_case_make(&pool, &desc, pool_random_extras(&random), seed);
+  pool_case_make(&pool, desc, extras, seed);
   pool_case_exact(&exact, &pool);
   pool_case_run(&exact, GP_ISA_REFERENCE);
   check_all_written(&exact);
   test_buffer tolerance[POOL_OUTPUTS], baseline[POOL_OUTPUTS];
   pool_tolerance_make(tolerance, &exact);
-  if (seed % 4 == 0 || desc.dtype == GP_FLOAT64) check_reference(&pool, &exact);
+  if (seed % 4 == 0 || desc->dtype == GP_FLOAT64) check_reference(&pool, &exact);
   pool_case_run(&pool, GP_ISA_BASELINE);
   compare(&pool, &exact, tolerance);
   pool_case_take(&pool, baseline);
@@ -93,6 +91,12 @@ static void run_case(uint64_t seed, bool large) {
   pool_case_free(&pool);
 }
 
+static void run_case(uint64_t seed, bool large) {
+  test_random random = {seed};
+  gp_pool_desc desc = pool_random_desc(&random, large);
+  check_case(&desc, pool_random_extras(&random), seed);
+}
+
 static void test_kernels_are_exact(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= pool_test_cases(CASES); ++seed) run_case(seed, false);
@@ -102,6 +106,28 @@ static void test_kernels_are_exact(void **state) {
 static void test_large_tensors(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= pool_test_cases(LARGE_CASES); ++seed) run_case(20000000 + seed, true);
+}
+
+/* Means of large windows: channels around what goes side by side there, and rows of one element. */
+static void test_global_averages(void **state) {
+  (void)state;
+  static const int64_t channels[] = {7, 16, 31, 32, 33, 63, 64, 65, 95, 127, 128, 129, 200};
+  static const int64_t sides[][2] = {{9, 9}, {1, 70}, {70, 1}, {7, 13}};
+  static const gp_dtype dtypes[] = {GP_FLOAT32, GP_BFLOAT16, GP_FLOAT16};
+  for (uint64_t i = 0; i < 13 * 4 * 3; ++i) {
+    test_random random = {i + 1};
+    gp_pool_desc desc = {.kind = GP_POOL_AVERAGE,
+                         .layout = GP_NHWC,
+                         .dtype = dtypes[i % 3],
+                         .batch = 2,
+                         .channels = channels[i / 12],
+                         .height = sides[i / 3 % 4][0],
+                         .width = sides[i / 3 % 4][1],
+                         .adaptive = {1, 1}};
+    if (random_one_in(&random, 3))
+      desc.x_stride = pool_random_slice(&random, desc.layout, desc.channels, desc.height, desc.width);
+    check_case(&desc, i % 2 == 0 ? POOL_PLAIN : POOL_AVERAGES, i + 1);
+  }
 }
 
 static void run_thread_case(uint64_t seed) {
@@ -135,6 +161,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_kernels_are_exact),
       cmocka_unit_test(test_large_tensors),
+      cmocka_unit_test(test_global_averages),
       cmocka_unit_test(test_thread_counts_agree),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,7 +205,8 @@ def test_trace_in_eval():
         loaded = torch.jit.load(file)
         x = torch.randn(4, 3, 15, 14)  # another size than that traced
         expected = net(x)
-        assert torch.equal(traced(x), expected) and torch.equal(loaded(x), expected)
+        for found in (traced(x), loaded(x)):  # the trace has the heads' layers as convolutions
+            torch.testing.assert_close(found, expected)
 
 
 def test_fx_keeps_the_layers_whole():

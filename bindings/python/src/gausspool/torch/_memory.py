@@ -1,47 +1,107 @@
-"""New tensors for the operator's large outputs, in large pages where the system has them.
+"""New tensors for the operator's large outputs, from memory that is kept for the next ones.
 
 An output of 200 MB is 50,000 small pages, and the kernel takes longer to hand them out zeroed than the operator takes
-to fill them. PyTorch asks the C library for memory anew at every call, so this is paid in every step. Linux gives 2 MiB
-pages to memory that asks for them before it is first touched.
+to fill them. PyTorch asks the C library for memory anew at every call, which for sizes like these asks the system, so
+this is paid in every step. Here large tensors lie in blocks that are mapped once, in 2 MiB pages where the system has
+them. A block whose tensor is gone is kept for a later one, but offered to the system (MADV_FREE), which takes its pages
+when memory runs short and not before.
 """
-import ctypes
+import math
 import mmap
-import sys
-from typing import Sequence
+import threading
+import weakref
+from typing import List, Optional, Sequence
 
 import torch
 
+__all__ = ["empty_cache"]
+
+_LARGE_PAGE = 2 << 20
 _WORTHWHILE = 8 << 20  # bytes: below, the C library keeps freed memory, and a few large pages would waste what they round up
-_ADVICE = getattr(mmap, "MADV_HUGEPAGE", None)
+_SUPPORTED = all(hasattr(mmap, name) for name in ("MAP_PRIVATE", "MAP_ANONYMOUS", "MADV_FREE", "MADV_HUGEPAGE"))
 
 
-def _find_madvise():
-    if _ADVICE is None or not sys.platform.startswith("linux"):
+class _Blocks:
+    """Mapped memory that no tensor lies in. In all at most 1.5 times the largest block there has been: enough for a layer's
+    output and gradient, while a net's layers do not keep a block each."""
+
+    def __init__(self) -> None:
+        self._free: List[mmap.mmap] = []
+        self._largest = 0
+        # Reentrant: a collection of garbage in here may end the life of another tensor.
+        self._lock = threading.RLock()
+
+    def take(self, size: int, at_most: Optional[int]) -> Optional[mmap.mmap]:
+        """The smallest block of at least `size` and no more than `at_most` bytes, or a new one; None if there is no memory."""
+        with self._lock:
+            fitting = [block for block in self._free if size <= len(block) <= (at_most or len(block))]
+            if fitting:
+                block = min(fitting, key=len)
+                self._free.remove(block)
+                return block
+            self._largest = max(self._largest, size)
+        try:
+            block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, ValueError, OverflowError):
+            return None
+        _advise(block, mmap.MADV_HUGEPAGE)
+        return block
+
+    def give_back(self, block: mmap.mmap) -> None:
+        _advise(block, mmap.MADV_FREE)
+        with self._lock:
+            self._free.append(block)
+            while sum(map(len, self._free)) > 1.5 * self._largest:
+                self._free.remove(min(self._free, key=len))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._free.clear()
+
+
+def _advise(block: mmap.mmap, advice: int) -> None:
+    try:
+        block.madvise(advice)
+    except OSError:
+        pass  # advice: without it pages stay small, or are kept
+
+
+_blocks = _Blocks()
+
+
+def empty_cache() -> None:
+    """Gives memory that was kept for later outputs back to the system.
+
+    Outputs and gradients of 8 MiB and more lie in memory that is kept when the tensor is gone, in all at most 1.5 times
+    what the largest of them took. The system takes it back by itself when it runs short; until then it counts as used.
+
+    >>> empty_cache()
+    """
+    _blocks.clear()
+
+
+def _from_block(shape: Sequence[int], like: torch.Tensor, memory_format: torch.memory_format, brief: bool) -> Optional[torch.Tensor]:
+    """A tensor in a block, which comes back when nothing sees the tensor's memory any more."""
+    count = math.prod(shape)
+    size = -(-count * like.element_size() // _LARGE_PAGE) * _LARGE_PAGE
+    block = _blocks.take(size + _LARGE_PAGE, None if brief else 2 * size)
+    if block is None:
         return None
-    function = getattr(ctypes.CDLL(None), "madvise", None)
-    if function is not None:
-        function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int], ctypes.c_int
-    return function
+    view = memoryview(block)  # lives as long as the tensor's memory
+    weakref.finalize(view, _blocks.give_back, block).atexit = False
+    offset = -torch.frombuffer(block, dtype=torch.uint8, count=1).data_ptr() % _LARGE_PAGE
+    strides = torch.empty(shape, device="meta", memory_format=memory_format).stride()
+    return torch.frombuffer(view, dtype=like.dtype, count=count, offset=offset).as_strided(shape, strides)
 
 
-_madvise = _find_madvise()
-
-
-def _ask_for_large_pages(tensor: torch.Tensor) -> None:
-    size = tensor.numel() * tensor.element_size()
-    if _madvise is None or size < _WORTHWHILE:
-        return
-    start = tensor.data_ptr() & -mmap.PAGESIZE
-    end = (tensor.data_ptr() + size + mmap.PAGESIZE - 1) & -mmap.PAGESIZE
-    _madvise(start, end - start, _ADVICE)  # advice: that it fails only means that pages stay small
-
-
-def empty(shape: Sequence[int], like: torch.Tensor, memory_format: torch.memory_format) -> torch.Tensor:
-    """An uninitialised tensor of the type and device of `like`, dense in a memory format."""
-    tensor = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
-    if tensor.device.type == "cpu":
-        _ask_for_large_pages(tensor)
-    return tensor
+def empty(shape: Sequence[int], like: torch.Tensor, memory_format: torch.memory_format, brief: bool = False) -> torch.Tensor:
+    """An uninitialised tensor of the type and device of `like`, dense in a memory format. `brief`: one that will not live
+    long, and so may lie in a block much too large."""
+    if _SUPPORTED and like.device.type == "cpu" and math.prod(shape) * like.element_size() >= _WORTHWHILE:
+        tensor = _from_block(tuple(shape), like, memory_format, brief)
+        if tensor is not None:
+            return tensor
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 def workspace(size: int, alignment: int) -> torch.Tensor:

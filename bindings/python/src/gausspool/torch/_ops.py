@@ -67,7 +67,7 @@ def _pool_backward_cpu(grad_y: Tensor, x: Tensor, mu: Optional[Tensor], sigma: O
     memory_format = memory_format_of(x)
     x, grad_y = readable(x, memory_format), readable(grad_y, memory_format)
     grad_average = None if grad_average is None else grad_average.contiguous()
-    grad_x = _memory.empty(x.shape, x, memory_format) if wants_x else x.new_empty(0)
+    grad_x = _memory.empty(x.shape, x, memory_format, brief=True) if wants_x else x.new_empty(0)
     grads = _empty_grads(x, {"mu": mu, "sigma": sigma, "weight": weight}, wants_params)
     desc = describe(x, pooling, _any_of(mu, sigma, weight), seed, memory_format, grad_y)
     workspace = _memory.workspace(_library.backward_workspace(desc), _library.WORKSPACE_ALIGNMENT)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import _arguments as arguments
 from ._arguments import Size2d
 from ._describe import Pooling, param_dtype
+from ._heads import PointwiseConv2d
 from ._ops import guide, pool
 from .functional import export_guided
 from .onnx import exporting, plain_average
@@ -116,10 +117,10 @@ class GaussianPooling2d(_GuidedPooling2d):
         self.stochasticity = stochasticity
         self.eps = arguments.number(eps, "eps", 0)
         hidden = self.hidden_node
-        self.ToHidden = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(num_features, hidden, 1), nn.BatchNorm2d(hidden),
+        self.ToHidden = nn.Sequential(nn.AdaptiveAvgPool2d(1), PointwiseConv2d(num_features, hidden), nn.BatchNorm2d(hidden),
                                       nn.ReLU())
-        self.ToMean = nn.Sequential(nn.Conv2d(hidden, num_features, 1), nn.BatchNorm2d(num_features))
-        self.ToSigma = nn.Sequential(nn.Conv2d(hidden, num_features, 1), nn.BatchNorm2d(num_features), nn.Sigmoid())
+        self.ToMean = nn.Sequential(PointwiseConv2d(hidden, num_features), nn.BatchNorm2d(num_features))
+        self.ToSigma = nn.Sequential(PointwiseConv2d(hidden, num_features), nn.BatchNorm2d(num_features), nn.Sigmoid())
 
     def _describe(self) -> Pooling:
         draws = arguments.stochasticity(self.stochasticity) if self.training else "none"
@@ -163,8 +164,8 @@ class MaxEntPooling2d(_GuidedPooling2d):
             raise ValueError(f"activation: expected one of {', '.join(_ACTIVATIONS)}, found {activation!r}")
         self.activation = activation
         hidden = self.hidden_node
-        self.ToParam = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(num_features, hidden, 1), nn.BatchNorm2d(hidden),
-                                     nn.ReLU(), nn.Conv2d(hidden, num_features, 1), nn.BatchNorm2d(num_features),
+        self.ToParam = nn.Sequential(nn.AdaptiveAvgPool2d(1), PointwiseConv2d(num_features, hidden), nn.BatchNorm2d(hidden),
+                                     nn.ReLU(), PointwiseConv2d(hidden, num_features), nn.BatchNorm2d(num_features),
                                      _ACTIVATIONS[activation]())
 
     def _describe(self) -> Pooling:

@@ -1,0 +1,39 @@
+"""The small layers that turn the global average into parameters."""
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .onnx import exporting
+
+_HAS_MKL = torch.backends.mkl.is_available()
+# What torch.utils.mkldnn runs Linear layers on.
+_mkldnn_linear = getattr(torch._C._nn, "mkldnn_linear", None) if torch.backends.mkldnn.is_available() else None
+
+
+def _plain(x: Tensor, weight: Tensor) -> bool:
+    """Nothing that oneDNN's own tensors do not know: other types, no elements, anomaly mode's look at each gradient, autocast."""
+    return x.dtype == weight.dtype == torch.float32 and len(x) > 0 and not (torch.is_anomaly_enabled() or
+                                                                            torch.is_autocast_cpu_enabled())
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """F.linear of (n, c), by oneDNN where PyTorch comes without MKL: its own matrix product may be a plain loop there, and a
+    convolution would lay out large weights anew for every pass."""
+    if _HAS_MKL or _mkldnn_linear is None or not _plain(x, weight):
+        return F.linear(x, weight, bias)
+    return _mkldnn_linear(x.to_mkldnn(), weight, bias).to_dense()
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """``nn.Conv2d(in_channels, out_channels, 1)``, on the CPU a matrix product where the maps have one element. Parameters,
+    hooks and parametrisations are Conv2d's."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if exporting() or torch.jit.is_tracing() or input.device.type != "cpu" or bias is None:
+            return super()._conv_forward(input, weight, bias)
+        if input.dim() != 4 or input.shape[2:] != (1, 1):
+            return super()._conv_forward(input, weight, bias)
+        return _linear(input.flatten(1), weight.flatten(1), bias)[:, :, None, None]
