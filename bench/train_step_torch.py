@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "parity")
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-import reference  # noqa: E402
+import reference_nets  # noqa: E402
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -36,7 +36,7 @@ def measure(step, warm_up, seconds, least):
 
 def bench(options, layout, mode):
     torch.manual_seed(0)
-    net = reference.make_net(options.arch, options.pool, options.channels).to(memory_format=LAYOUTS[layout])
+    net = reference_nets.make_net(options.arch, options.pool, options.channels).to(memory_format=LAYOUTS[layout])
     images = torch.randn(options.batch, options.channels, options.image, options.image)
     images = images.to(memory_format=LAYOUTS[layout])
     labels = torch.randint(10, (options.batch,))

@@ -3,9 +3,10 @@
  *   parity_net state.safetensors inputs.safetensors output.safetensors KEY=VALUE…
  *
  * Inputs: images [steps·batch][c][h][w] float32, labels [steps·batch] int32. Keys: arch, pool, classes, batch, steps,
- * lr, momentum, weight-decay, nesterov, label-smoothing, seed.
- * Output: streams, the number of each pooling's node, which keys its draws; loaded.NAME, the state as it was taken in; inference_logits of the first batch; then `steps` steps of SGD, each
- * on its own batch: losses [steps] float64, logits and gradient.NAME of the first; state.NAME at the end. */
+ * lr, momentum, weight-decay, nesterov, label-smoothing, seed, lean.
+ * Output: loaded.NAME, the state as it was taken in; inference_logits of the first batch; then `steps` steps of SGD, each
+ * on its own batch: losses [steps] float64, logits and gradient.NAME of the first; state.NAME at the end. With lean=1
+ * without loaded and state, which take much memory in large nets. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ typedef struct settings {
   const char *arch, *pool;
   int64_t classes, batch, steps;
   double lr, momentum, weight_decay, label_smoothing;
-  bool nesterov;
+  bool nesterov, lean;
   uint64_t seed;
 } settings;
 
@@ -37,6 +38,7 @@ static bool set(settings *s, const char *key, const char *value) {
   if (strcmp(key, "weight-decay") == 0) return (s->weight_decay = number) >= 0;
   if (strcmp(key, "label-smoothing") == 0) return (s->label_smoothing = number) >= 0;
   if (strcmp(key, "nesterov") == 0) return (s->nesterov = number != 0) || number == 0;
+  if (strcmp(key, "lean") == 0) return (s->lean = number != 0) || number == 0;
   if (strcmp(key, "seed") == 0) return (s->seed = strtoull(value, NULL, 10)) || strcmp(value, "0") == 0;
   return false;
 }
@@ -78,19 +80,6 @@ static gp_status add_state(record *r, const char *prefix, const nn_net *net, nn_
   }
 cleanup:
   gp_free(values);
-  return status;
-}
-
-/* Poolings draw under gp_mix_seed(seed, number of their node). */
-static gp_status add_streams(record *r, const nn_net *net) {
-  gp_status status = GP_OK;
-  int64_t *streams = NULL, count = 0;
-  GP_TRY(GP_ALLOC(&streams, (size_t)nn_net_layer_count(net)));
-  for (int32_t i = 0; i < nn_net_layer_count(net); ++i)
-    if (strcmp(nn_net_layer(net, i).op, "pool") == 0) streams[count++] = i;
-  GP_TRY(add(r, "", "streams", SAFETENSORS_I64, &count, 1, streams));
-cleanup:
-  gp_free(streams);
   return status;
 }
 
@@ -162,11 +151,10 @@ static gp_status run(const char *state_path, const char *inputs_path, const char
   GP_TRY(nn_net_init(net, s->seed));
   GP_TRY(model_file_open(&state, state_path));
   GP_TRY(model_file_load(state, net, false));
-  GP_TRY(add_streams(&r, net));
-  GP_TRY(add_state(&r, "loaded.", net, NN_VALUE));
+  if (!s->lean) GP_TRY(add_state(&r, "loaded.", net, NN_VALUE));
   GP_TRY(infer(&r, net, s, images->data));
   GP_TRY(train(&r, net, s, images->data, labels->data));
-  GP_TRY(add_state(&r, "state.", net, NN_VALUE));
+  if (!s->lean) GP_TRY(add_state(&r, "state.", net, NN_VALUE));
   GP_TRY(safetensors_writer_commit(r.writer, output_path));
 cleanup:
   for (size_t i = 0; i < r.count; ++i) gp_free(r.copies[i]);

@@ -1,4 +1,4 @@
-"""The poolings and the nets, stated in plain PyTorch from the paper's formulas: slow, short, and independent of the C code.
+"""The operator and its layer, stated in plain PyTorch from the paper's formulas: slow, short, and independent of the C code.
 
 Window sums are made by gathering every window, so the variance is (1/|R|) sum (x - m)^2 itself.
 """
@@ -90,73 +90,3 @@ class GaussianPooling2d(nn.Module):
             a = a + self.ToSigma(hidden) * draws
         deviation = (square - mean * mean).clamp(min=1e-6).sqrt()
         return mean + F.softplus(a) * deviation
-
-
-def make_pool(pool, channels):
-    if pool == "max":
-        return nn.MaxPool2d(2, 2)
-    if pool == "avg":
-        return nn.AvgPool2d(2, 2)
-    kind, _, stochasticity = pool.rpartition("_")
-    if kind not in ("gauss", "gauss_cuda") or stochasticity not in ("CN", "HWCN"):
-        raise ValueError(f"unknown pooling {pool!r}")
-    return GaussianPooling2d(channels, stochasticity)
-
-
-# ---- CIFAR-style ResNets --------------------------------------------------------------------
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; a block that halves the picture does so by stride, or by a pooling at its end."""
-
-    def __init__(self, inner, outer, pool=None):
-        super().__init__()
-        halves = pool is not None
-        stride = 2 if pool == "skip" else 1
-        self.conv1 = nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outer)
-        self.conv2 = nn.Conv2d(outer, outer, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outer)
-        self.downsample = None
-        if stride != 1 or inner != outer:
-            self.downsample = nn.Sequential(nn.Conv2d(inner, outer, 1, stride, bias=False), nn.BatchNorm2d(outer))
-        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
-        self.pooling = make_pool(pool, outer) if halves and pool != "skip" else None
-
-    def forward(self, x):
-        shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.relu2(self.bn2(self.conv2(y)) + shortcut)
-        return y if self.pooling is None else self.pooling(y)
-
-
-class CifarResNet(nn.Module):
-    def __init__(self, depth, pool, channels=1, classes=10):
-        super().__init__()
-        blocks = (depth - 2) // 6
-        if depth != 6 * blocks + 2:
-            raise ValueError(f"depth {depth} is not 6n + 2")
-        self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU()
-        self.layer1 = self._stage(blocks, 16, 16, None)
-        self.layer2 = self._stage(blocks, 16, 32, pool)
-        self.layer3 = self._stage(blocks, 32, 64, pool)
-        self.fc = nn.Linear(64, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _stage(blocks, inner, outer, pool):
-        return nn.Sequential(BasicBlock(inner, outer, pool), *(BasicBlock(outer, outer) for _ in range(blocks - 1)))
-
-    def forward(self, x):
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(x.mean((2, 3)))
-
-
-def make_net(arch, pool, channels=1, classes=10):
-    if not arch.startswith("resnet"):
-        raise ValueError(f"unknown net {arch!r}")
-    return CifarResNet(int(arch[len("resnet"):]), pool, channels, classes)
