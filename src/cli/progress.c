@@ -178,6 +178,9 @@ static void on_epoch_end(void *context, const train_epoch_row *row, int64_t epoc
             row->val_top1, row->val_top5);
   if (row->images_per_second > 0) fprintf(view->stream, "  %.0f images/s", fmin(row->images_per_second, 1e9));
   if (row->seconds >= 0) fprintf(view->stream, "  %s", time_text(row->seconds, took));
+  /* Worth a word where faster reading would help. */
+  if (row->seconds > 0 && row->wait_seconds >= 0.05 * row->seconds)
+    fprintf(view->stream, ", %.0f %% of it waiting for data", 100 * row->wait_seconds / row->seconds);
   fputc('\n', view->stream);
   fflush(view->stream);
 }

@@ -236,6 +236,9 @@ GP_NODISCARD gp_status nn_plan_backward(nn_plan *plan);
 const float *nn_plan_logits(const nn_plan *plan);
 double nn_plan_loss(const nn_plan *plan);
 
+/* Makes room for the activations now (see reserve_later). GP_ERROR_OUT_OF_MEMORY. */
+GP_NODISCARD gp_status nn_plan_reserve(nn_plan *plan);
+
 /* Bytes of the activation arena this plan uses, and what it would be without reuse by lifetime. */
 size_t nn_plan_activation_bytes(const nn_plan *plan);
 size_t nn_plan_activation_bytes_without_reuse(const nn_plan *plan);

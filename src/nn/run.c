@@ -136,6 +136,8 @@ const float *nn_plan_logits(const nn_plan *plan) {
 
 double nn_plan_loss(const nn_plan *plan) { return plan->loss; }
 
+gp_status nn_plan_reserve(nn_plan *plan) { return nn_net_reserve_activations(plan->net, plan->bytes); }
+
 size_t nn_plan_activation_bytes(const nn_plan *plan) { return plan->bytes; }
 
 size_t nn_plan_activation_bytes_without_reuse(const nn_plan *plan) { return plan->bytes_without_reuse; }

@@ -15,11 +15,14 @@ typedef struct train_progress {
   double lr;               /* of the last step; 0 in a test */
   double images_per_second;
   double seconds_left; /* of this pass; negative: not known yet */
+  double seconds;      /* since the pass began, in this process */
+  double wait_seconds; /* of these, waiting for data */
 } train_progress;
 
 /* One epoch's results: a row of log.csv. Errors in percent, NaN where there was no validation. */
 typedef struct train_epoch_row {
   int64_t epoch; /* epochs done: 1 after the first */
+  int64_t step;  /* steps done in all, for records by step; 0 in rows that are read back */
   double lr;     /* of the epoch's last step */
   double train_loss, train_top1, train_top5;
   double val_loss, val_top1, val_top5;

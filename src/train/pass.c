@@ -32,6 +32,7 @@ void train_pass_step(train_pass *pass, int64_t count, double lr, const train_met
   train_progress *progress = &pass->progress;
   const double elapsed = gp_seconds() - pass->started;
   pass->images += count;
+  progress->seconds = elapsed;
   progress->batch += 1;
   progress->loss = train_meter_loss(meter);
   progress->top1 = train_meter_top1(meter);

@@ -69,6 +69,12 @@ gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **pla
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "there is no plan for a batch of %" PRId64 " samples", count);
 }
 
+gp_status train_plans_reserve(const train_plans *plans) {
+  gp_status status = GP_OK;
+  for (int32_t i = 0; status == GP_OK && i < plans->count; ++i) status = nn_plan_reserve(plans->plans[i].plan);
+  return status;
+}
+
 size_t train_plans_activation_bytes(const train_plans *plans) {
   size_t most = 0;
   for (int32_t i = 0; i < plans->count; ++i) {

@@ -37,6 +37,9 @@ int64_t train_plans_part(const train_plans *plans, int64_t count, int64_t i);
 /* The plan for a part (with one part a batch: for a batch) of `count`. */
 GP_NODISCARD gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **plan);
 
+/* Makes room for the activations of all of them, after reserve_later. GP_ERROR_OUT_OF_MEMORY. */
+GP_NODISCARD gp_status train_plans_reserve(const train_plans *plans);
+
 /* Bytes of the activation arena that all of them need. */
 size_t train_plans_activation_bytes(const train_plans *plans);
 

@@ -63,6 +63,8 @@ typedef struct train_config {
   int64_t start_epoch;       /* -1: where the checkpoint stopped, else 0-based */
   int64_t workers, threads;  /* threads 0: as many as the machine has */
   int64_t print_freq;        /* steps between lines; 0: none */
+  bool space_check;          /* refuse what memory and disk have no room for */
+  bool tensorboard;          /* write event files too */
   int64_t checkpoint_every;  /* steps between checkpoints in mid-epoch; 0: only at the end of each epoch */
   bool save_last_checkpoint; /* keep one checkpoint rather than one for each epoch */
   char *pdf_filename;        /* file name of the curves, in out_dir; .png, .dat and .gp lie beside it */

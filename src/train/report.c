@@ -14,6 +14,7 @@
 struct train_report {
   char *csv_path, *json_path;
   int csv_fd, json_fd;
+  train_events *events;  /* NULL: not asked for */
   train_epoch_row *rows; /* ascending in epoch */
   size_t count, capacity;
 };
@@ -145,6 +146,7 @@ gp_status train_report_create(train_report **out, const train_report_desc *desc)
   GP_TRY(restore_json(report, desc, foreign));
   GP_TRY(open_log(report->csv_path, &report->csv_fd));
   GP_TRY(open_log(report->json_path, &report->json_fd));
+  if (desc->tensorboard) GP_TRY(train_events_create(&report->events, desc->out_dir, desc->first_step));
   *out = report;
   report = NULL;
 cleanup:
@@ -157,6 +159,7 @@ void train_report_destroy(train_report **out) {
   if (report == NULL) return;
   if (report->csv_fd >= 0) close(report->csv_fd);
   if (report->json_fd >= 0) close(report->json_fd);
+  train_events_destroy(&report->events);
   gp_free(report->csv_path);
   gp_free(report->json_path);
   gp_free(report->rows);
@@ -178,16 +181,25 @@ static gp_status append_line(int fd, const char *path, const char *line) {
 }
 
 gp_status train_report_step(train_report *report, const train_step_row *row) {
+  gp_status status = GP_OK;
   char line[REPORT_LINE_SIZE];
-  return append_line(report->json_fd, report->json_path, report_json_step(row, line));
+  train_scalar scalars[REPORT_MAX_SCALARS];
+  GP_TRY(append_line(report->json_fd, report->json_path, report_json_step(row, line)));
+  if (report->events != NULL)
+    GP_TRY(train_events_add(report->events, row->step, scalars, report_step_scalars(row, scalars)));
+cleanup:
+  return status;
 }
 
 gp_status train_report_epoch(train_report *report, const train_epoch_row *row) {
   gp_status status = GP_OK;
   char line[REPORT_LINE_SIZE];
+  train_scalar scalars[REPORT_MAX_SCALARS];
   GP_TRY(insert_row(report, row));
   GP_TRY(append_line(report->csv_fd, report->csv_path, report_csv_line(row, line)));
   GP_TRY(append_line(report->json_fd, report->json_path, report_json_epoch(row, line)));
+  if (report->events != NULL)
+    GP_TRY(train_events_add(report->events, row->step, scalars, report_epoch_scalars(row, scalars)));
 cleanup:
   return status;
 }

@@ -1,4 +1,5 @@
-/* The records of a run: log.csv, one row an epoch, and log.jsonl, the same and a line for every print-freq-th step. */
+/* The records of a run: log.csv, one row an epoch; log.jsonl, the same and a line for every print-freq-th step; and, when
+ * asked for, the same again for TensorBoard. */
 #ifndef GP_TRAIN_REPORT_H
 #define GP_TRAIN_REPORT_H
 
@@ -8,6 +9,7 @@ typedef struct train_report train_report;
 
 typedef struct train_report_desc {
   const char *out_dir; /* must exist */
+  bool tensorboard;
   /* Where the run goes on. Records of epochs past first_epoch and of steps past first_step, left by the run that was
    * interrupted, are dropped; with 0 and 0 the files start anew. */
   int64_t first_epoch; /* epochs done */
@@ -29,6 +31,7 @@ typedef struct train_step_row {
   double lr;
   double loss, top1, top5; /* means over the epoch so far; errors in percent */
   double images_per_second;
+  double seconds, wait_seconds; /* since the epoch or the run began; of these, waiting for data */
 } train_step_row;
 
 /* Each line is on its way to the disk when the call returns. */

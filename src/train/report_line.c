@@ -10,28 +10,30 @@ enum { NUMBER_SIZE = 40 };
 
 /* The columns behind `epoch`, in the order of log.csv; the names are the keys of log.jsonl too. */
 typedef struct report_column {
-  const char *name;
+  const char *tag; /* KIND/NAME */
   size_t offset;
 } report_column;
 
 static const report_column epoch_columns[] = {
-    {"lr", offsetof(train_epoch_row, lr)},
-    {"train_loss", offsetof(train_epoch_row, train_loss)},
-    {"train_top1", offsetof(train_epoch_row, train_top1)},
-    {"train_top5", offsetof(train_epoch_row, train_top5)},
-    {"val_loss", offsetof(train_epoch_row, val_loss)},
-    {"val_top1", offsetof(train_epoch_row, val_top1)},
-    {"val_top5", offsetof(train_epoch_row, val_top5)},
-    {"images_per_second", offsetof(train_epoch_row, images_per_second)},
-    {"seconds", offsetof(train_epoch_row, seconds)},
-    {"wait_seconds", offsetof(train_epoch_row, wait_seconds)},
+    {"epoch/lr", offsetof(train_epoch_row, lr)},
+    {"epoch/train_loss", offsetof(train_epoch_row, train_loss)},
+    {"epoch/train_top1", offsetof(train_epoch_row, train_top1)},
+    {"epoch/train_top5", offsetof(train_epoch_row, train_top5)},
+    {"epoch/val_loss", offsetof(train_epoch_row, val_loss)},
+    {"epoch/val_top1", offsetof(train_epoch_row, val_top1)},
+    {"epoch/val_top5", offsetof(train_epoch_row, val_top5)},
+    {"epoch/images_per_second", offsetof(train_epoch_row, images_per_second)},
+    {"epoch/seconds", offsetof(train_epoch_row, seconds)},
+    {"epoch/wait_seconds", offsetof(train_epoch_row, wait_seconds)},
 };
 static const report_column step_columns[] = {
-    {"lr", offsetof(train_step_row, lr)},
-    {"loss", offsetof(train_step_row, loss)},
-    {"top1", offsetof(train_step_row, top1)},
-    {"top5", offsetof(train_step_row, top5)},
-    {"images_per_second", offsetof(train_step_row, images_per_second)},
+    {"step/lr", offsetof(train_step_row, lr)},
+    {"step/loss", offsetof(train_step_row, loss)},
+    {"step/top1", offsetof(train_step_row, top1)},
+    {"step/top5", offsetof(train_step_row, top5)},
+    {"step/images_per_second", offsetof(train_step_row, images_per_second)},
+    {"step/seconds", offsetof(train_step_row, seconds)},
+    {"step/wait_seconds", offsetof(train_step_row, wait_seconds)},
 };
 enum {
   EPOCH_COLUMNS = sizeof epoch_columns / sizeof *epoch_columns,
@@ -40,6 +42,11 @@ enum {
 
 const char report_csv_header[] =
     "epoch,lr,train_loss,train_top1,train_top5,val_loss,val_top1,val_top5,images_per_second,seconds,wait_seconds";
+
+_Static_assert((int)EPOCH_COLUMNS <= (int)REPORT_MAX_SCALARS && (int)STEP_COLUMNS <= (int)REPORT_MAX_SCALARS,
+               "scalars have room");
+
+static const char *name_of(const report_column *column) { return strchr(column->tag, '/') + 1; }
 
 static double value_of(const void *row, const report_column *column) {
   double value;
@@ -80,7 +87,7 @@ static void append_json(char line[REPORT_LINE_SIZE], size_t used, const void *ro
   char text[NUMBER_SIZE];
   for (int i = 0; i < count; ++i) {
     used = append(line, used, ",\"");
-    used = append(line, used, columns[i].name);
+    used = append(line, used, name_of(&columns[i]));
     used = append(line, used, "\":");
     used = append(line, used, number_text(value_of(row, &columns[i]), "null", text));
   }
@@ -100,12 +107,25 @@ const char *report_json_step(const train_step_row *row, char line[REPORT_LINE_SI
   return line;
 }
 
+static size_t make_scalars(const void *row, const report_column *columns, size_t count, train_scalar *scalars) {
+  for (size_t i = 0; i < count; ++i) scalars[i] = (train_scalar){columns[i].tag, (float)value_of(row, &columns[i])};
+  return count;
+}
+
+size_t report_epoch_scalars(const train_epoch_row *row, train_scalar scalars[REPORT_MAX_SCALARS]) {
+  return make_scalars(row, epoch_columns, EPOCH_COLUMNS, scalars);
+}
+
+size_t report_step_scalars(const train_step_row *row, train_scalar scalars[REPORT_MAX_SCALARS]) {
+  return make_scalars(row, step_columns, STEP_COLUMNS, scalars);
+}
+
 /* ---- Reading back ---- */
 
 bool report_read_csv(const char *line, train_epoch_row *row) {
   char *end = NULL;
   if (line[0] < '0' || line[0] > '9') return false;
-  row->epoch = strtoll(line, &end, 10);
+  *row = (train_epoch_row){.epoch = strtoll(line, &end, 10)};
   for (int i = 0; i < EPOCH_COLUMNS; ++i) {
     if (*end != ',') return false;
     const char *start = end + 1;

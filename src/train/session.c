@@ -123,11 +123,13 @@ static gp_status build_net(train_session *session) {
   if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, nn_net_arenas(session->net).count));
   GP_TRY(train_plans_create(&session->test_plans, session->net,
                             &(train_plans_desc){.mode = NN_INFER,
+                                                .reserve_later = true,
                                                 .batch = train_test_batch_size(config),
                                                 .samples = data_source_get_info(session->test_source)->count}));
   if (!config->evaluate)
     GP_TRY(train_plans_create(&session->train_plans, session->net,
                               &(train_plans_desc){.mode = NN_TRAIN,
+                                                  .reserve_later = true,
                                                   .batch = config->batch_size,
                                                   .samples = data_source_get_info(session->train_source)->count,
                                                   .parts = config->accumulate,
@@ -139,6 +141,7 @@ cleanup:
 static gp_status open_report(train_session *session) {
   const train_state *state = &session->state;
   return train_report_create(&session->report, &(train_report_desc){.out_dir = session->config->out_dir,
+                                                                    .tensorboard = session->config->tensorboard,
                                                                     .first_epoch = state->epoch,
                                                                     .first_step = state->step,
                                                                     .history = state->history,
@@ -159,6 +162,9 @@ gp_status train_session_open(train_session *session, const train_config *config,
   GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
   if (config->evaluate) goto cleanup;
   GP_TRY(prepare_folder(session));
+  GP_TRY(train_session_check_space(session));
+  GP_TRY(train_plans_reserve(&session->train_plans));
+  GP_TRY(train_plans_reserve(&session->test_plans));
   GP_TRY(train_resume_best(session));
   GP_TRY(write_config(session));
   GP_TRY(open_report(session));

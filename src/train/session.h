@@ -40,6 +40,10 @@ void train_session_close(train_session *session);
 /* Opens sources and loaders, and describes the model in session->info; the first thing to be done. */
 GP_NODISCARD gp_status train_session_open_data(train_session *session);
 
+/* Tells what memory and disk the run will need, and refuses what cannot fit, unless config->space_check is off. Before
+ * the plans have taken their memory; out_dir must exist. */
+GP_NODISCARD gp_status train_session_check_space(train_session *session);
+
 int64_t train_test_batch_size(const train_config *config);
 
 /* Removes the checkpoints that an earlier run left in out_dir: every checkpoint_epochNNN.safetensors but `kept`. */

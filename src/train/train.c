@@ -108,7 +108,9 @@ static gp_status log_step(const train_session *session, const train_pass *pass) 
                                                               .loss = progress->loss,
                                                               .top1 = progress->top1,
                                                               .top5 = progress->top5,
-                                                              .images_per_second = progress->images_per_second});
+                                                              .images_per_second = progress->images_per_second,
+                                                              .seconds = progress->seconds,
+                                                              .wait_seconds = progress->wait_seconds});
 }
 
 static bool out_of_steps(const train_session *session) {
@@ -120,6 +122,7 @@ static gp_status train_pass_run(train_session *session, train_pass *pass, train_
   gp_status status = GP_OK;
   train_state *state = &session->state;
   const int64_t every = session->config->checkpoint_every;
+  const double waited = data_loader_wait_seconds(session->train_loader);
   GP_TRY(data_loader_start(session->train_loader, state->epoch, state->batch));
   train_pass_start(pass, session->observer,
                    &(train_progress){.phase = TRAIN_PHASE_TRAIN,
@@ -134,6 +137,7 @@ static gp_status train_pass_run(train_session *session, train_pass *pass, train_
     if (batch == NULL) break;
     const double lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch);
     GP_TRY(train_step(session, batch, lr));
+    pass->progress.wait_seconds = data_loader_wait_seconds(session->train_loader) - waited;
     train_pass_step(pass, batch->count, lr, &state->meter);
     GP_TRY(log_step(session, pass));
     if (every > 0 && state->step % every == 0) GP_TRY(write_checkpoint(session, TRAIN_LAST_NAME, result));
@@ -177,6 +181,7 @@ static gp_status measure_epoch(train_session *session, train_epoch_row *row, tra
   GP_TRY(test_pass_run(session, &test, result));
   *row = (train_epoch_row){
       .epoch = state->epoch + 1,
+      .step = state->step,
       .lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch - 1),
       .train_loss = train_meter_loss(&state->meter),
       .train_top1 = train_meter_top1(&state->meter),

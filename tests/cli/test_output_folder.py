@@ -1,5 +1,6 @@
 """Output that cannot be written: said in one line, and what was there before stays."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -66,14 +67,17 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_full_disk(data, small_disk):
+@pytest.mark.parametrize("foreseen", [True, False], ids=["foreseen", "met"])
+def test_full_disk(data, small_disk, foreseen):
     out = small_disk / "out"
     succeeds(*train_arguments(data, out, epochs=1))
     before = {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
     last = checkpoints(out)[-1]
     free = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(bytes(free - 100_000))
-    result = gausspool(*train_arguments(data, out, epochs=2, resume=last))
+    more = {} if foreseen else {"no_space_check": True}
+    result = gausspool(*train_arguments(data, out, epochs=2, resume=last, **more))
+    assert ("batch 1/" not in result.stdout) == foreseen, result.stdout
     assert result.returncode == 1, result.stdout + result.stderr
     lines = result.stderr.splitlines()
     assert len(lines) == 1 and str(out) in lines[0] and "space" in lines[0], result.stderr
@@ -81,3 +85,25 @@ def test_full_disk(data, small_disk):
     # With room again the run goes on from that checkpoint.
     (small_disk / "filler").unlink()
     succeeds(*train_arguments(data, out, epochs=2, resume=last))
+
+
+def test_what_a_run_needs_is_told(data, tmp_path):
+    """Once, before the first step; as much disk as is then taken, and not much more."""
+    result = succeeds(*train_arguments(data, tmp_path, epochs=3))
+    lines = result.stdout.splitlines()
+    told = [line for line in lines if line.startswith("needs ")]
+    assert len(told) == 1 and lines.index(told[0]) < next(i for i, line in enumerate(lines) if "batch 1/" in line)
+    number, unit, count = re.search(r"and (\S+) (\SiB) of disk \((\d+) x", told[0]).groups()
+    needed = float(number) * {"K": 1 << 10, "M": 1 << 20}[unit[0]]
+    taken = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert count == "4" and taken <= needed <= 2.5 * taken, (needed, taken)
+
+
+def test_more_checkpoints_than_the_disk_has_room_for(data, small_disk):
+    """Refused before anything is written; with room for the last one alone it goes."""
+    arguments = train_arguments(data, small_disk / "out", epochs=100, max_steps=0)
+    result = fails(*arguments, names=["not enough disk space", small_disk / "out", "--save-last-checkpoint"])
+    assert "batch 1/" not in result.stdout and not list((small_disk / "out").glob("*.safetensors"))
+    succeeds(*train_arguments(data, small_disk / "out", epochs=100, max_steps=2))
+    shutil.rmtree(small_disk / "out")
+    succeeds(*train_arguments(data, small_disk / "out", epochs=2, save_last_checkpoint=True))

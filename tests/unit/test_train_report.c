@@ -1,6 +1,7 @@
 #include "test_train_util.h"
 
 #include "train/curves.h"
+#include "train/events.h"
 #include "train/report.h"
 
 #include <jansson.h>
@@ -21,8 +22,15 @@ static train_epoch_row make_row(int64_t epoch) {
 }
 
 static train_step_row make_step(int64_t epoch, int64_t step) {
-  return (train_step_row){
-      .epoch = epoch, .step = step, .lr = 0.1, .loss = 1.5, .top1 = 50, .top5 = 5, .images_per_second = 99};
+  return (train_step_row){.epoch = epoch,
+                          .step = step,
+                          .lr = 0.1,
+                          .loss = 1.5,
+                          .top1 = 50,
+                          .top5 = 5,
+                          .images_per_second = 99,
+                          .seconds = 2,
+                          .wait_seconds = 0.5};
 }
 
 static int count_lines(const char *text) {
@@ -84,7 +92,7 @@ static void writes_both_logs(void **state) {
   assert_non_null(strstr(csv, "\n4,0.025,nan,15,1.75,nan,nan,nan,333"));
   const char first[] =
       "{\"kind\":\"step\",\"epoch\":1,\"step\":5,\"lr\":0.1,\"loss\":1.5,\"top1\":50,\"top5\":5,"
-      "\"images_per_second\":99}\n";
+      "\"images_per_second\":99,\"seconds\":2,\"wait_seconds\":0.5}\n";
   assert_memory_equal(json, first, sizeof first - 1);
   for (char *line = strtok(json, "\n"); line != NULL; line = strtok(NULL, "\n")) {
     json_t *record = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
@@ -94,6 +102,35 @@ static void writes_both_logs(void **state) {
   }
   free(csv);
   free(json);
+}
+
+static void checksums_records(void **state) {
+  (void)state;
+  const uint32_t crc = 0xE3069283u; /* CRC-32C of these digits, the check value of its catalogue entry */
+  assert_int_equal(train_events_checksum("123456789", 9), (crc >> 15 | crc << 17) + 0xA282EAD8u);
+  assert_int_equal(train_events_checksum("", 0), 0xA282EAD8u);
+}
+
+static void refuses_records_that_are_too_large(void **state) {
+  (void)state;
+  static char tag[9000];
+  train_events *events = NULL;
+  size_t before = 0, after = 0;
+  assert_ok(train_events_create(&events, test_folder, 0));
+  DIR *folder = opendir(test_folder);
+  char path[TEST_PATH_SIZE] = "";
+  for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+    if (strncmp(entry->d_name, "events.out.tfevents.", 20) == 0)
+      snprintf(path, sizeof path, "%s", in_folder(entry->d_name));
+  closedir(folder);
+  free(get_file(path, &before));
+  memset(tag, 'x', sizeof tag - 1);
+  assert_fails(train_events_add(events, 1, &(train_scalar){tag, 1}, 1), GP_ERROR_INVALID_ARGUMENT, "larger than 8192");
+  free(get_file(path, &after));
+  assert_int_equal(before, after);
+  train_events_destroy(&events);
+  assert_fails(train_events_create(&events, in_folder("none"), 0), GP_ERROR_IO, "none");
+  assert_null(events);
 }
 
 static void goes_on_where_it_was(void **state) {
@@ -277,6 +314,8 @@ static void tells_why_it_cannot_draw(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       test_in_folder(writes_both_logs),
+      test_in_folder(checksums_records),
+      test_in_folder(refuses_records_that_are_too_large),
       test_in_folder(goes_on_where_it_was),
       test_in_folder(fills_up_from_the_checkpoint),
       test_in_folder(drops_another_run),

@@ -1,0 +1,86 @@
+/* What the run will need, from what has been built. */
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/model_tensors.h"
+#include "train/pass.h"
+#include "train/session.h"
+#include "train/space.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { HEADER_BYTES = 64 << 10, LOG_BYTES = 256 << 10 }; /* more than a checkpoint's header, logs and curves take */
+
+static uint64_t weight_bytes(const train_session *session) {
+  const nn_arenas a = nn_net_arenas(session->net);
+  const uint64_t copies = 1 + (a.gradient != NULL) + (a.momentum != NULL) + (a.average != NULL);
+  return sizeof(float) * (a.count * (copies + (session->gradient_sum != NULL)) +
+                          a.statistics_count * (1 + (uint64_t)(a.statistics_average != NULL)));
+}
+
+static uint64_t batch_bytes(const train_session *session) {
+  const train_config *config = session->config;
+  const model_info *info = &session->info;
+  const uint64_t image = (uint64_t)(info->channels * info->height * info->width) * sizeof(float);
+  const uint64_t ring = config->workers == 0 ? 1 : DATA_DEFAULT_RING;
+  return ring * image * (uint64_t)(config->batch_size + train_test_batch_size(config));
+}
+
+static bool is_there(const train_session *session, const char *name) {
+  char *path = NULL;
+  const bool found = train_session_path(session, name, &path) == GP_OK && access(path, F_OK) == 0;
+  gp_free(path);
+  return found;
+}
+
+/* Those of an earlier run, which go when the first epoch is done. */
+static uint64_t earlier_bytes(const train_session *session) {
+  uint64_t bytes = 0;
+  struct stat file;
+  DIR *folder = session->over_earlier ? opendir(session->config->out_dir) : NULL;
+  if (folder == NULL) return 0;
+  for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+    if (strncmp(entry->d_name, "checkpoint_epoch", 16) == 0 && fstatat(dirfd(folder), entry->d_name, &file, 0) == 0)
+      bytes += (uint64_t)file.st_blocks * 512;
+  closedir(folder);
+  return bytes;
+}
+
+/* The last one may have to be written in mid-epoch, beside those of the epochs; with --save-last-checkpoint the next
+ * one lies beside it until it is whole. */
+static int64_t new_checkpoints(const train_session *session) {
+  const train_config *config = session->config;
+  int64_t epochs = config->epochs;
+  const int64_t most = (config->max_steps + session->batches - 1) / session->batches;
+  if (config->max_steps > 0 && most < epochs) epochs = most;
+  epochs = epochs > session->state.epoch ? epochs - session->state.epoch : 0;
+  if (config->save_last_checkpoint && epochs > 1) epochs = 1;
+  return epochs + !is_there(session, TRAIN_LAST_NAME);
+}
+
+gp_status train_session_check_space(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  const size_t of_train = train_plans_activation_bytes(&session->train_plans);
+  const size_t of_test = train_plans_activation_bytes(&session->test_plans);
+  const uint64_t copy = model_tensors_bytes(session->net, true), model = model_tensors_bytes(session->net, false);
+  const train_needs needs = {.weights = weight_bytes(session),
+                             .activations = of_train > of_test ? of_train : of_test,
+                             .batches = batch_bytes(session),
+                             .copy = copy,
+                             .to_come = (of_train > of_test ? of_train : of_test) + copy,
+                             .checkpoint = copy + HEADER_BYTES,
+                             .checkpoints = new_checkpoints(session),
+                             .others = model * (is_there(session, TRAIN_BEST_NAME) ? 1 : 2) + LOG_BYTES};
+  const uint64_t free_memory = space_free_memory("");
+  uint64_t free_disk = space_free_disk(config->out_dir);
+  char text[512];
+  if (free_disk != SPACE_UNKNOWN) free_disk += earlier_bytes(session);
+  train_needs_tell(&needs, free_memory, free_disk, text, sizeof text);
+  train_message(session->observer, "%s", text);
+  if (config->space_check) GP_TRY(train_needs_check(&needs, free_memory, free_disk, config->out_dir));
+cleanup:
+  return status;
+}
