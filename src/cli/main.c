@@ -33,6 +33,13 @@ static const cli_command commands[] = {
      .run = command_info,
      .summary = "Describes a net layer by layer: shapes, parameters, multiply-adds, memory.",
      .notes = NULL},
+    {.name = "pack",
+     .arguments = "DIR OUT",
+     .run = command_pack,
+     .summary = "Packs an image folder into tar files with an index, for disks that are slow with many small files.",
+     .notes =
+         "`train --data OUT` and the like then read the images from there, at random and in the same order as from\n"
+         "DIR. The files hold DIR's own paths: any tar program unpacks them.\n"},
     {.name = "bench",
      .arguments = "",
      .run = command_bench,
