@@ -70,6 +70,19 @@ static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *cmyk) {
 #define HAVE_PARTS 0
 #endif
 
+/* Whether parts come out as in the whole image. libjpeg-turbo 2.1 gives other pixels for some rare samplings (4x2 shrunk,
+ * for one), so parts are taken where chroma has half of the rows and columns, or all. */
+static bool can_part(j_decompress_ptr decoder) {
+  const jpeg_component_info *parts = decoder->comp_info;
+  bool usual = HAVE_PARTS && parts[0].h_samp_factor <= 2 && parts[0].v_samp_factor <= 2;
+  for (int i = 1; i < decoder->num_components; ++i) {
+    const bool same =
+        parts[i].h_samp_factor == parts[0].h_samp_factor && parts[i].v_samp_factor == parts[0].v_samp_factor;
+    usual = usual && (same || (parts[i].h_samp_factor == 1 && parts[i].v_samp_factor == 1));
+  }
+  return usual;
+}
+
 /* Chroma is interpolated between neighbours: so many pixels on each side of a part keep its own exact. */
 enum { MARGIN = 16 };
 
@@ -82,7 +95,7 @@ static void cut_columns(jpeg_state *state, data_region *region) {
   int32_t right = (region->box.left + region->box.width + shrink - 1) / shrink + MARGIN;
   if (left < 0) left = 0;
   if (right > whole) right = whole;
-  if (left == 0 && right == whole) return;
+  if ((left == 0 && right == whole) || !can_part(decoder)) return;
   JDIMENSION offset = (JDIMENSION)left, width = (JDIMENSION)(right - left);
   jpeg_crop_scanline(decoder, &offset, &width);
   region->left = (int32_t)offset;
@@ -97,7 +110,7 @@ static JDIMENSION cut_rows(jpeg_state *state, data_region *region) {
   j_decompress_ptr decoder = &state->decoder;
 #if HAVE_PARTS
   const JDIMENSION skipped = (JDIMENSION)(region->box.top / region->shrink);
-  if (skipped > 0) jpeg_skip_scanlines(decoder, skipped);
+  if (skipped > 0 && can_part(decoder)) jpeg_skip_scanlines(decoder, skipped);
   region->top = (int32_t)decoder->output_scanline;
 #endif
   const int32_t bottom = (region->box.top + region->box.height + region->shrink - 1) / region->shrink;

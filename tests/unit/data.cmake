@@ -13,4 +13,6 @@ if(TARGET gp_data)
   endforeach()
   gp_unit_test(NAME test_data_decode SOURCES test_data_decode.c test_data_encode.c test_data_files.c
                LIBRARIES gp_data ZLIB::ZLIB ${codecs})
+  gp_unit_test(NAME test_data_augment SOURCES test_data_augment.c test_data_encode.c test_data_files.c
+               LIBRARIES gp_data ZLIB::ZLIB ${codecs})
 endif()

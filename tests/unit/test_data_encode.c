@@ -35,8 +35,14 @@ uint8_t *test_png(uint32_t height, uint32_t width, uint8_t colour_type, uint8_t 
 #ifdef DATA_HAVE_JPEG
 #include <jpeglib.h>
 
-uint8_t *test_jpeg(uint32_t height, uint32_t width, test_jpeg_kind kind, bool progressive, const uint8_t *pixels,
-                   size_t *size) {
+typedef struct jpeg_settings {
+  uint32_t height, width;
+  test_jpeg_kind kind;
+  int across, down, quality;
+  bool progressive;
+} jpeg_settings;
+
+static uint8_t *encode(const jpeg_settings *set, const uint8_t *pixels, size_t *size) {
   struct jpeg_compress_struct encoder;
   struct jpeg_error_mgr errors;
   unsigned char *file = NULL;
@@ -44,25 +50,39 @@ uint8_t *test_jpeg(uint32_t height, uint32_t width, test_jpeg_kind kind, bool pr
   encoder.err = jpeg_std_error(&errors);
   jpeg_create_compress(&encoder);
   jpeg_mem_dest(&encoder, &file, &bytes);
-  encoder.image_height = height;
-  encoder.image_width = width;
-  encoder.input_components = kind == TEST_JPEG_YCCK ? 4 : (int)kind;
-  encoder.in_color_space = kind == TEST_JPEG_GREY ? JCS_GRAYSCALE : kind == TEST_JPEG_RGB ? JCS_RGB : JCS_CMYK;
+  encoder.image_height = set->height;
+  encoder.image_width = set->width;
+  encoder.input_components = set->kind == TEST_JPEG_YCCK ? 4 : (int)set->kind;
+  encoder.in_color_space = set->kind == TEST_JPEG_GREY  ? JCS_GRAYSCALE
+                           : set->kind == TEST_JPEG_RGB ? JCS_RGB
+                                                        : JCS_CMYK;
   jpeg_set_defaults(&encoder);
-  if (kind == TEST_JPEG_YCCK) jpeg_set_colorspace(&encoder, JCS_YCCK);
-  jpeg_set_quality(&encoder, 100, TRUE);
+  if (set->kind == TEST_JPEG_YCCK) jpeg_set_colorspace(&encoder, JCS_YCCK);
+  jpeg_set_quality(&encoder, set->quality, TRUE);
   for (int i = 0; i < encoder.num_components; ++i)
     encoder.comp_info[i].h_samp_factor = encoder.comp_info[i].v_samp_factor = 1;
-  if (progressive) jpeg_simple_progression(&encoder);
+  encoder.comp_info[0].h_samp_factor = set->across;
+  encoder.comp_info[0].v_samp_factor = set->down;
+  if (set->progressive) jpeg_simple_progression(&encoder);
   jpeg_start_compress(&encoder, TRUE);
-  while (encoder.next_scanline < height) {
+  while (encoder.next_scanline < set->height) {
     JSAMPROW row =
-        (JSAMPROW)(uintptr_t)(pixels + (size_t)encoder.next_scanline * width * (size_t)encoder.input_components);
+        (JSAMPROW)(uintptr_t)(pixels + (size_t)encoder.next_scanline * set->width * (size_t)encoder.input_components);
     jpeg_write_scanlines(&encoder, &row, 1);
   }
   jpeg_finish_compress(&encoder);
   jpeg_destroy_compress(&encoder);
   *size = bytes;
   return file;
+}
+
+uint8_t *test_jpeg(uint32_t height, uint32_t width, test_jpeg_kind kind, bool progressive, const uint8_t *pixels,
+                   size_t *size) {
+  return encode(&(jpeg_settings){height, width, kind, 1, 1, 100, progressive}, pixels, size);
+}
+
+uint8_t *test_jpeg_sampled(uint32_t height, uint32_t width, int across, int down, bool progressive,
+                           const uint8_t *pixels, size_t *size) {
+  return encode(&(jpeg_settings){height, width, TEST_JPEG_RGB, across, down, 90, progressive}, pixels, size);
 }
 #endif

@@ -22,4 +22,8 @@ typedef enum test_jpeg_kind {
 uint8_t *test_jpeg(uint32_t height, uint32_t width, test_jpeg_kind kind, bool progressive, const uint8_t *pixels,
                    size_t *size);
 
+/* RGB at quality 90 with luma sampled `across` and `down` times as often as chroma. free() it. */
+uint8_t *test_jpeg_sampled(uint32_t height, uint32_t width, int across, int down, bool progressive,
+                           const uint8_t *pixels, size_t *size);
+
 #endif
