@@ -15,7 +15,8 @@
 
 typedef struct fake_source {
   data_source base;
-  int64_t bad; /* this sample cannot be read; -1: all can */
+  int64_t bad;       /* this sample cannot be read; -1: all can */
+  int64_t bad_every; /* nor every so-manieth; 0: no further */
 } fake_source;
 
 static int32_t fake_label(const data_source *source, int64_t index) {
@@ -32,7 +33,8 @@ static gp_status fail_to_read(void) { return data_image_reserve(&(data_image){0}
 
 static gp_status fake_read(const data_source *source, int64_t index, data_sample *sample) {
   data_image *image = &sample->image;
-  if (index == ((const fake_source *)source)->bad) return fail_to_read();
+  const fake_source *self = (const fake_source *)source;
+  if (index == self->bad || (self->bad_every > 0 && index % self->bad_every == 0)) return fail_to_read();
   /* Some samples take longer, so that workers overtake each other. */
   for (int64_t i = 0; i < index * 7 % 13; ++i) sched_yield();
   gp_status status = data_image_reserve(image, 6, 5, 3);
@@ -283,6 +285,109 @@ static void epochs_allocate_nothing(void **state) {
   }
 }
 
+/* What was reported, as "fake#1 fake#2 ". */
+static char reported[512];
+
+static void note_report(void *context, const char *name, const char *message) {
+  assert_ptr_equal(context, reported);
+  assert_non_null(strstr(message, "77"));
+  snprintf(reported + strlen(reported), sizeof reported - strlen(reported), "%s ", name);
+}
+
+static data_loader_desc lenient_desc(const fake_source *source, data_bad_policy policy, int32_t workers) {
+  data_loader_desc desc = usual_desc(source);
+  desc.workers = workers;
+  desc.bad = policy;
+  desc.report_bad = note_report;
+  desc.context = reported;
+  reported[0] = '\0';
+  return desc;
+}
+
+/* Every place is taken by the next good sample in the epoch's order, whoever fills it. */
+static void bad_samples_are_replaced(void **state) {
+  (void)state;
+  fake_source source = fake(40);
+  source.bad_every = 10;
+  char first[512] = "";
+  for (int32_t workers = 0; workers < 4; ++workers) {
+    data_loader_desc desc = lenient_desc(&source, DATA_BAD_REPLACE, workers);
+    data_loader *loader = make_loader(&desc);
+    for (int64_t epoch = 0; epoch < 3; ++epoch) {
+      int64_t order[40], seen = 0;
+      data_order(order, 40, 12, epoch);
+      test_expect_ok(data_loader_start(loader, epoch, 0));
+      const data_batch *batch = NULL;
+      for (test_expect_ok(data_loader_next(loader, &batch)); batch != NULL;
+           test_expect_ok(data_loader_next(loader, &batch)))
+        for (int64_t i = 0; i < batch->count; ++i, ++seen) {
+          int64_t at = seen;
+          while (order[at % 40] % 10 == 0) ++at;
+          assert_int_equal(batch->indices[i], order[at % 40]);
+          assert_int_equal(batch->labels[i], fake_label(&source.base, order[at % 40]));
+          assert_int_equal(batch->marked, 0);
+        }
+      assert_int_equal(seen, 40);
+    }
+    assert_int_equal(data_loader_bad(loader), 4);
+    data_loader_destroy(&loader);
+    for (int i = 0; i < 4; ++i) {
+      char name[16];
+      snprintf(name, sizeof name, "fake#%d ", 10 * i);
+      assert_non_null(strstr(reported, name));
+    }
+    assert_int_equal(strlen(reported), 7 + 3 * 8); /* each once, although there were three epochs */
+    if (workers == 0) memcpy(first, reported, sizeof first);
+    assert_string_equal(reported, first); /* in the order of the batches */
+  }
+}
+
+static void bad_samples_are_marked(void **state) {
+  (void)state;
+  fake_source source = fake(40);
+  source.bad_every = 10;
+  data_loader_desc desc = lenient_desc(&source, DATA_BAD_MARK, 2);
+  desc.shuffle = false;
+  data_loader *loader = make_loader(&desc);
+  test_expect_ok(data_loader_start(loader, 0, 0));
+  int64_t seen = 0, marked = 0;
+  const data_batch *batch = NULL;
+  for (test_expect_ok(data_loader_next(loader, &batch)); batch != NULL;
+       test_expect_ok(data_loader_next(loader, &batch)), ++seen) {
+    marked += batch->marked;
+    for (int64_t i = 0; i < batch->count; ++i) {
+      const int64_t index = 7 * seen + i;
+      assert_int_equal(batch->indices[i], index);
+      assert_int_equal(batch->labels[i], index % 10 == 0 ? -1 : fake_label(&source.base, index));
+      for (int64_t p = 0; index % 10 == 0 && p < FLOATS; ++p) assert_true(batch->images[i * FLOATS + p] == 0.0f);
+    }
+  }
+  assert_int_equal(seen * 10 + marked, 64);
+  assert_int_equal(data_loader_bad(loader), 4);
+  data_loader_destroy(&loader);
+}
+
+/* Nothing but bad samples is no accident. */
+static void too_many_bad_samples_fail(void **state) {
+  (void)state;
+  fake_source source = fake(40);
+  source.bad_every = 1;
+  for (int policy = DATA_BAD_REPLACE; policy <= DATA_BAD_MARK; ++policy) {
+    data_loader_desc desc = lenient_desc(&source, (data_bad_policy)policy, 1);
+    desc.batch_size = 40;
+    data_loader *loader = make_loader(&desc);
+    test_expect_ok(data_loader_start(loader, 0, 0));
+    const data_batch *batch = NULL;
+    if (policy == DATA_BAD_MARK) {
+      test_expect_ok(data_loader_next(loader, &batch));
+      assert_int_equal(batch->marked, 40);
+    } else {
+      test_expect_failure(data_loader_next(loader, &batch), GP_ERROR_INVALID_ARGUMENT, "41 bad images", "fake#", NULL);
+    }
+    data_loader_destroy(&loader);
+  }
+}
+
 static void refuses_bad_descriptions(void **state) {
   (void)state;
   fake_source source = fake(40);
@@ -368,6 +473,9 @@ int main(void) {
       cmocka_unit_test(errors_come_with_their_batch),
       cmocka_unit_test(ends_at_any_time),
       cmocka_unit_test(epochs_allocate_nothing),
+      cmocka_unit_test(bad_samples_are_replaced),
+      cmocka_unit_test(bad_samples_are_marked),
+      cmocka_unit_test(too_many_bad_samples_fail),
       cmocka_unit_test(refuses_bad_descriptions),
       cmocka_unit_test(creation_survives_want_of_memory),
       cmocka_unit_test(loads_idx),
