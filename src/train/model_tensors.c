@@ -3,16 +3,17 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "train/average.h"
+#include "train/name_list.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { NAME_SIZE = 512, LISTED = 3 };
+enum { NAME_SIZE = 512 };
 
 static const char momentum_prefix[] = "optimizer.momentum.";
 static const char optimizer_prefix[] = "optimizer.";
-static const char average_prefix[] = "ema.";
+static const char average_prefix[] = MODEL_AVERAGE_PREFIX;
 
 /* Tensors of the net and under which names they are in a file. */
 typedef struct tensor_set {
@@ -92,45 +93,32 @@ cleanup:
 
 /* ---- Loading ---- */
 
-/* The first few offenders of one sort, and how many there are. */
-typedef struct offenders {
-  const char *sort;
-  int64_t count;
-  char names[512];
-} offenders;
-
-static void add_offender(offenders *list, const char *text) {
-  const size_t used = strlen(list->names);
-  const char *gap = used > 0 ? ", " : "";
-  list->count += 1;
-  if (list->count > LISTED + 1) return;
-  (void)snprintf(list->names + used, sizeof list->names - used, "%s%.150s", gap, list->count <= LISTED ? text : "…");
-}
-
+/* Tensors that do not fit, by sort. */
 typedef struct mismatch {
-  offenders missing, unexpected, different;
+  name_list missing, unexpected, different;
 } mismatch;
 
-static bool may_be_missing(const char *name) {
+bool model_tensor_may_be_missing(const char *name) {
   static const char suffix[] = ".num_batches_tracked";
   const size_t length = strlen(name);
   return length > sizeof suffix - 1 && strcmp(name + length - (sizeof suffix - 1), suffix) == 0;
 }
 
-static bool same_shape(const safetensors_info *tensor, const nn_state_info *state) {
-  bool same = tensor->rank == state->rank;
+bool model_tensor_fits(const safetensors_info *tensor, const nn_state_info *state) {
+  bool same = tensor->dtype == dtype_of(state) && tensor->rank == state->rank;
   for (int d = 0; same && d < state->rank; ++d) same = tensor->shape[d] == state->shape[d];
   return same;
 }
 
-static void compare_tensor(mismatch *found, const safetensors_info *tensor, const nn_state_info *state) {
-  if (tensor->dtype == dtype_of(state) && same_shape(tensor, state)) return;
-  char of_file[64], of_net[64], text[192];
-  snprintf(text, sizeof text, "%.60s: found %s %s, expected %s %s", tensor->name, safetensors_dtype_name(tensor->dtype),
+const char *model_tensor_difference(const safetensors_info *tensor, const nn_state_info *state,
+                                    char text[MODEL_DIFFERENCE_SIZE]) {
+  char of_file[64], of_net[64];
+  snprintf(text, MODEL_DIFFERENCE_SIZE, "%.60s: found %s %s, expected %s %s", tensor->name,
+           safetensors_dtype_name(tensor->dtype),
            safetensors_shape_text(tensor->shape, tensor->rank, of_file, sizeof of_file),
            safetensors_dtype_name(dtype_of(state)),
            safetensors_shape_text(state->shape, state->rank, of_net, sizeof of_net));
-  add_offender(&found->different, text);
+  return text;
 }
 
 static gp_status compare_set(mismatch *found, const safetensors_file *file, const nn_net *net, const tensor_set *set) {
@@ -141,10 +129,10 @@ static gp_status compare_set(mismatch *found, const safetensors_file *file, cons
     gp_status status = set_name(name, set, &state);
     if (status != GP_OK) return status;
     const safetensors_info *tensor = safetensors_find(file, name);
-    if (tensor != NULL)
-      compare_tensor(found, tensor, &state);
-    else if (!may_be_missing(name))
-      add_offender(&found->missing, name);
+    char text[MODEL_DIFFERENCE_SIZE];
+    if (tensor == NULL && !model_tensor_may_be_missing(name)) name_list_add(&found->missing, name);
+    if (tensor != NULL && !model_tensor_fits(tensor, &state))
+      name_list_add(&found->different, model_tensor_difference(tensor, &state, text));
   }
   return GP_OK;
 }
@@ -157,25 +145,26 @@ static bool net_has(const nn_net *net, const char *name) {
 
 static bool begins_with(const char *name, const char *prefix) { return strncmp(name, prefix, strlen(prefix)) == 0; }
 
-static bool belongs_to_training(const char *name) {
+bool model_tensor_is_of_training(const char *name) {
   return begins_with(name, optimizer_prefix) || begins_with(name, average_prefix);
 }
 
 static gp_status compare(const safetensors_file *file, const nn_net *net, const tensor_set *const *sets, int count) {
   gp_status status = GP_OK;
-  mismatch found = {{.sort = "missing"}, {.sort = "unexpected"}, {.sort = "of another shape or type"}};
+  mismatch found = {0};
   for (int i = 0; i < count; ++i) GP_TRY(compare_set(&found, file, net, sets[i]));
   for (size_t i = 0; i < safetensors_count(file); ++i) {
     const char *name = safetensors_at(file, i)->name;
-    if (!belongs_to_training(name) && !net_has(net, name)) add_offender(&found.unexpected, name);
+    if (!model_tensor_is_of_training(name) && !net_has(net, name)) name_list_add(&found.unexpected, name);
   }
   char text[1700] = "";
-  const offenders *lists[] = {&found.missing, &found.unexpected, &found.different};
+  static const char *const sorts[] = {"missing", "unexpected", "of another shape or type"};
+  const name_list *lists[] = {&found.missing, &found.unexpected, &found.different};
   for (int i = 0; i < 3; ++i) {
     const size_t used = strlen(text);
     if (lists[i]->count > 0)
       snprintf(text + used, sizeof text - used, "%s%lld %s (%s)", used > 0 ? ", " : "", (long long)lists[i]->count,
-               lists[i]->sort, lists[i]->names);
+               sorts[i], lists[i]->names);
   }
   if (text[0] != '\0')
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s does not hold this net's tensors: %s", safetensors_path(file), text));
@@ -183,8 +172,7 @@ cleanup:
   return status;
 }
 
-/* A net with such numbers computes nothing, and would not say so. */
-static gp_status check_finite(const safetensors_file *file, const safetensors_info *tensor) {
+gp_status model_tensor_check_finite(const safetensors_file *file, const safetensors_info *tensor) {
   if (tensor->dtype != SAFETENSORS_F32) return GP_OK;
   for (size_t at = 0; at < tensor->bytes; at += sizeof(float)) {
     float value;
@@ -206,7 +194,7 @@ static gp_status check_values(const safetensors_file *file, const nn_net *net, c
     if (!is_in(set, &state)) continue;
     GP_TRY(set_name(name, set, &state));
     const safetensors_info *tensor = safetensors_find(file, name);
-    if (tensor != NULL) GP_TRY(check_finite(file, tensor));
+    if (tensor != NULL) GP_TRY(model_tensor_check_finite(file, tensor));
   }
 cleanup:
   return status;

@@ -183,6 +183,8 @@ static const option_desc options[] = {
      .check = check_not_empty, .help = "folder for log, curves and checkpoints; created if need be"},
     {ENTRY(OPTION_PATH, "run", RUN, "resume", resume), .metavar = "FILE", .check = check_not_empty,
      .help = "continue from a checkpoint, or from the newest one in a folder, with its configuration"},
+    {ENTRY(OPTION_PATH, "run", RUN, "pretrained", pretrained), .metavar = "FILE", .check = check_not_empty,
+     .help = "begin with the weights in this file that have the net's names and shapes (not with --resume)"},
     {ENTRY(OPTION_BOOL, "run", RUN, "evaluate", evaluate), .help = "only test, do not train"},
     {ENTRY(OPTION_INT64, "run", RUN, "start-epoch", start_epoch), .metavar = "N", .default_text = "-1", .min = -1,
      .max = 1000000, .help = "epoch to begin with, counted from 0; -1: where the checkpoint stopped"},
@@ -228,6 +230,8 @@ gp_status train_config_check(const train_config *config) {
   if (status != GP_OK) return status;
   if (config->nesterov && config->momentum <= 0)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "nesterov: expected a momentum above 0, found %g", config->momentum);
+  if (config->pretrained[0] != '\0' && config->evaluate)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pretrained: expected it for a training, found --evaluate");
   if (config->batch_size % config->accumulate != 0)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "accumulate: expected a divisor of the batch size %lld, found %lld",
                    (long long)config->batch_size, (long long)config->accumulate);

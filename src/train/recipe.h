@@ -58,7 +58,8 @@ typedef struct train_config {
   int64_t seed;
   char *config_name; /* a recipe's name or path; "" means the data set's name; "none": no recipe */
   char *out_dir;
-  char *resume; /* checkpoint to continue from, or "" */
+  char *resume;     /* checkpoint to continue from, or "" */
+  char *pretrained; /* file with weights to begin with, or "" */
   bool evaluate;
   int64_t start_epoch;       /* -1: where the checkpoint stopped, else 0-based */
   int64_t workers, threads;  /* threads 0: as many as the machine has */

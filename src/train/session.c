@@ -4,8 +4,10 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "train/atomic_file.h"
+#include "train/average.h"
 #include "train/file.h"
 #include "train/pass.h"
+#include "train/pretrained.h"
 #include "train/resume.h"
 
 #include <dirent.h>
@@ -119,8 +121,14 @@ static gp_status build_net(train_session *session) {
                                             .zero_init_residual = config->zero_init_residual,
                                             .label_smoothing = config->label_smoothing}));
   GP_TRY(nn_net_init(session->net, (uint64_t)config->seed));
+  if (config->pretrained[0] != '\0' && config->resume[0] != '\0')
+    train_message(session->observer, "pretrained: %s is not read, the checkpoint has the weights", config->pretrained);
+  else if (config->pretrained[0] != '\0')
+    GP_TRY(pretrained_load(config->pretrained, session->net, session->observer));
+  const nn_arenas arenas = nn_net_arenas(session->net);
+  if (arenas.average != NULL) weight_average_start(&arenas);
   if (!config->decay_norm_bias) GP_TRY(sgd_find_vectors(session->net, &session->undecayed, &session->undecayed_count));
-  if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, nn_net_arenas(session->net).count));
+  if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, arenas.count));
   GP_TRY(train_plans_create(&session->test_plans, session->net,
                             &(train_plans_desc){.mode = NN_INFER,
                                                 .reserve_later = true,
