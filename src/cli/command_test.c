@@ -11,13 +11,17 @@
 #include "train/npy.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct test_config {
   char *model_file, *dataset, *data, *arch, *pool, *nonblacklist, *logits_out, *per_class, *confusion;
   int64_t batch_size, workers, threads;
+  int on_bad_image; /* index into its choices: */
   bool flip_average, help;
 } test_config;
+
+enum { BAD_FAIL = 0, BAD_SKIP };
 
 #define FIELD(name) .offset = offsetof(test_config, name)
 static const option_desc options[] = {
@@ -32,6 +36,13 @@ static const option_desc options[] = {
      .section = "data",
      .metavar = "LIST",
      .help = "file that lists test images to leave out, a name or number a line"},
+    {.name = "on-bad-image",
+     FIELD(on_bad_image),
+     .type = OPTION_CHOICE,
+     .section = "data",
+     .choices = "fail|skip",
+     .default_text = "fail",
+     .help = "what to do about an image that cannot be read: stop, or leave it out and say so"},
     {.name = "flip-average",
      FIELD(flip_average),
      .type = OPTION_BOOL,
@@ -83,12 +94,20 @@ typedef struct tester {
   cli_left_out left_out;
   train_tally *tally; /* NULL: not asked for */
   float *logits;      /* likewise */
+  int64_t bad;        /* images that could not be read */
 } tester;
+
+static void report_bad(void *context, const char *name, const char *message) {
+  tester *t = context;
+  const bool named = strstr(message, name) != NULL;
+  t->bad += 1;
+  printf("bad image %lld left out: %s%s%s\n", (long long)t->bad, named ? "" : name, named ? "" : ": ", message);
+}
 
 static gp_status prepare(tester *t) {
   gp_status status = GP_OK;
   const test_config *config = t->config;
-  const bool confusion = config->confusion[0] != '\0';
+  const bool confusion = config->confusion[0] != '\0', skip = config->on_bad_image == BAD_SKIP;
   const int64_t samples = data_source_get_info(t->model.source)->count, classes = t->model.info.classes;
   GP_TRY(cli_check_output(config->logits_out));
   GP_TRY(cli_check_output(config->per_class));
@@ -99,6 +118,9 @@ static gp_status prepare(tester *t) {
   GP_TRY(data_loader_create(&t->loader, &(data_loader_desc){.source = t->model.source,
                                                             .transform = cli_model_transform(&t->model),
                                                             .batch_size = config->batch_size,
+                                                            .bad = skip ? DATA_BAD_MARK : DATA_BAD_FAIL,
+                                                            .report_bad = report_bad,
+                                                            .context = t,
                                                             .workers = (int32_t)config->workers}));
   GP_TRY(train_plans_create(&t->plans, t->model.net,
                             &(train_plans_desc){.mode = NN_INFER, .batch = config->batch_size, .samples = samples}));
@@ -168,6 +190,7 @@ static gp_status test(void *opaque) {
                                                     .pool = config->pool,
                                                     .dataset = config->dataset,
                                                     .data = config->data,
+                                                    .skip_bad = config->on_bad_image == BAD_SKIP,
                                                     .open_source = true,
                                                     .batch = config->batch_size}));
   GP_TRY(prepare(&t));

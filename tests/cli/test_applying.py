@@ -2,13 +2,15 @@
 import csv
 import gzip
 import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import TEST_IMAGES, fails, idx_bytes, make_images, run_in_shell, succeeds, top1_error
+from helpers import TEST_IMAGES, fails, idx_bytes, make_images, run_in_shell, succeeds, top1_error, train_arguments
 
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGES, LABELS = make_images(TEST_IMAGES, 2)
 
 
@@ -164,6 +166,48 @@ def test_list_of_other_images(data, trained, tmp_path):
     fails(*arguments, tmp_path / "none", names=tmp_path / "none")
     (tmp_path / "list").write_bytes(b"")
     fails(*arguments, tmp_path / "list", names=tmp_path / "list")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A data set in folders, and a model of it."""
+    root = tmp_path_factory.mktemp("folders")
+    random = np.random.default_rng(3)
+    for split, count in (("train", 4), ("test", 3)):
+        for name in CIFAR_CLASSES:
+            (root / "data" / split / name).mkdir(parents=True)
+            for number in range(count):
+                picture = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(picture).save(root / "data" / split / name / f"{name}_{number:04}.png")
+    succeeds(*train_arguments(root / "data", root / "out", dataset="cifar10", pool="avg", epochs=1))
+    return root / "data", root / "out" / "model_best.safetensors"
+
+
+def test_names_of_files_left_out(folders, tmp_path):
+    data, model = folders
+    (tmp_path / "list").write_text("test/cat/cat_0001.png\ndog_0002\nship_0000.jpg\n")
+    arguments = ["test", "--model-file", model, "--data", data, "--per-class", tmp_path / "classes.csv"]
+    result = succeeds(*arguments, "--nonblacklist", tmp_path / "list")
+    assert "testing 27 images" in result.stdout and "name none" not in result.stdout
+    images = {row["name"]: int(row["images"]) for row in read_rows(tmp_path / "classes.csv")}
+    assert images == {name: 2 if name in ("cat", "dog", "ship") else 3 for name in CIFAR_CLASSES}
+    (tmp_path / "list").write_text("2\n")  # the number that ends a name
+    assert "testing 20 images" in succeeds(*arguments, "--nonblacklist", tmp_path / "list").stdout
+
+
+@pytest.mark.bad_input
+def test_bad_images_are_left_out(folders, tmp_path):
+    source, model = folders
+    data = tmp_path / "data"
+    shutil.copytree(source, data)
+    (data / "test" / "cat" / "cat_0001.png").write_bytes(b"no picture")
+    arguments = ["test", "--model-file", model, "--data", data]
+    fails(*arguments, names="cat_0001.png")
+    result = succeeds(*arguments, "--on-bad-image", "skip", "--per-class", tmp_path / "classes.csv")
+    told = [line for line in result.stdout.splitlines() if line.startswith("bad image")]
+    assert len(told) == 1 and "cat_0001.png" in told[0]
+    images = {row["name"]: int(row["images"]) for row in read_rows(tmp_path / "classes.csv")}
+    assert images == {name: 2 if name == "cat" else 3 for name in CIFAR_CLASSES}
 
 
 # As the PyTorch net of tests/parity/reference.py has for one input channel and ten classes.

@@ -221,3 +221,13 @@ def test_resume_tells_whose_configuration(data, tmp_path):
     last = checkpoints(tmp_path)[-1]
     result = succeeds(*train_arguments(data, tmp_path, epochs=1, resume=last))
     assert f"configuration of {last}" in result.stdout and "recipe:" not in result.stdout
+
+
+def test_pretrained_says_what_it_took(data, tmp_path):
+    """From a net without pooling and with other classes into one with: the rest is named, and the run goes."""
+    succeeds(*train_arguments(data, tmp_path / "skip", pool="skip", epochs=1))
+    result = succeeds(*train_arguments(data, tmp_path / "pooled", epochs=1, pretrained=tmp_path / "skip" / "model_best.safetensors"))
+    told = [line for line in result.stdout.splitlines() if line.startswith("pretrained: ")]
+    assert len(told) == 2 and "tensors taken" in told[0] and "layer2.0.pooling" in told[1]
+    fails(*train_arguments(data, tmp_path / "x", evaluate=True, resume=tmp_path / "skip", pretrained=tmp_path / "skip"), status=2,
+          names="--evaluate")
