@@ -166,7 +166,7 @@ gp_status train_needs_check(const train_needs *needs, uint64_t free_memory, uint
     return gp_fail(
         GP_ERROR_OUT_OF_MEMORY,
         "the run needs %s of memory, %s more than there is now (activations %s), but only %s can be had: use a "
-        "smaller --batch-size or --accumulate (or --no-space-check)",
+        "smaller --batch-size or a larger --accumulate (or --no-space-check)",
         space_text(train_needs_memory(needs), b[0]), space_text(needs->to_come, b[1]),
         space_text(needs->activations, b[2]), space_text(free_memory, b[3]));
   if (free_disk != SPACE_UNKNOWN && train_needs_disk(needs) > free_disk)

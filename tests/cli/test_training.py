@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image
 
-from helpers import PROGRAM, ROOT, checkpoints, environment, fails, succeeds, train_arguments
+from helpers import PROGRAM, ROOT, checkpoints, environment, fails, run_in_shell, succeeds, train_arguments
 
 EPOCHS, STEPS_PER_EPOCH = 2, 8
 
@@ -88,6 +88,17 @@ def test_every_pooling_trains(data, tmp_path):
     for pool in ("skip", "max", "avg", "gauss_CN", "gauss_HWCN"):
         succeeds(*train_arguments(data, tmp_path / pool, pool=pool, epochs=1, max_steps=2))
         assert (tmp_path / pool / "model_best.safetensors").is_file(), pool
+
+
+def test_memory_that_cannot_be_had(data, tmp_path):
+    """Told before it is taken. The limit leaves room for the program and the net, not for 1 GB of activations."""
+    arguments = train_arguments(data, tmp_path / "out", arch="resnet56", pool="avg", batch_size=256, epochs=1, max_steps=1)
+    result = run_in_shell('ulimit -v 900000; exec "$@"', *arguments)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "of memory" in result.stderr and "--accumulate" in result.stderr and len(result.stderr.splitlines()) == 1
+    assert "batch 1/" not in result.stdout and not list((tmp_path / "out").glob("*.safetensors"))
+    result = run_in_shell('ulimit -v 900000; exec "$@"', *arguments, "--accumulate", "16")
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 # ---- Repeating ------------------------------------------------------------------------------
