@@ -39,17 +39,53 @@ static const option_desc options[] = {
 };
 static const option_table table = {options, sizeof options / sizeof *options};
 
-static void print_names(const char *heading, const char *(*name_at)(int32_t index)) {
-  printf("%-10s", heading);
-  for (int32_t i = 0; name_at(i) != NULL; ++i) printf(" %s", name_at(i));
-  putchar('\n');
+enum { LINE_WIDTH = 100, NAMES_AT = 20 };
+
+/* The heading, and names in columns' worth of lines behind it. */
+typedef struct name_list {
+  const char *heading;
+  int column; /* 0: nothing printed yet */
+} name_list;
+
+static void print_name(name_list *list, const char *name) {
+  const int length = (int)strlen(name);
+  if (list->column == 0) list->column = printf("%-*s", NAMES_AT, list->heading);
+  if (list->column + 1 + length > LINE_WIDTH) {
+    putchar('\n');
+    list->column = printf("%-*s", NAMES_AT, "");
+  }
+  list->column += printf(" %s", name);
 }
 
-static void print_list(void) {
-  print_names("nets:", model_arch_name);
-  print_names("poolings:", model_pool_name);
+/* A list for each family: its nets follow each other. */
+static gp_status print_nets(void) {
+  name_list list = {0};
+  for (int32_t i = 0; model_arch_name(i) != NULL; ++i) {
+    model_usual usual;
+    gp_status status = model_usual_of(&usual, model_arch_name(i));
+    if (status != GP_OK) return status;
+    if (list.heading != NULL && strcmp(list.heading, usual.family) != 0) {
+      putchar('\n');
+      list.column = 0;
+    }
+    list.heading = usual.family;
+    print_name(&list, model_arch_name(i));
+  }
+  putchar('\n');
+  return GP_OK;
+}
+
+static gp_status print_list(void) {
+  name_list poolings = {.heading = ""};
+  puts("nets (--arch)");
+  gp_status status = print_nets();
+  if (status != GP_OK) return status;
+  puts("\npoolings (--pool)");
+  for (int32_t i = 0; model_pool_name(i) != NULL; ++i) print_name(&poolings, model_pool_name(i));
+  puts("\n\ndata sets (--dataset)");
   for (int32_t i = 0; data_set_name(i) != NULL; ++i)
-    printf("%-10s %s: %s\n", i == 0 ? "data sets:" : "", data_set_name(i), data_set_summary(i));
+    printf("%-*s %s\n", NAMES_AT, data_set_name(i), data_set_summary(i));
+  return GP_OK;
 }
 
 /* ---- The table ---- */
@@ -92,7 +128,7 @@ static void print_layers(const nn_net *net) {
 
 static gp_status print_memory(nn_net *net, int64_t batch, nn_mode mode) {
   nn_plan *plan = NULL;
-  gp_status status = nn_plan_create(&plan, net, &(nn_plan_desc){.batch = batch, .mode = mode});
+  gp_status status = nn_plan_create(&plan, net, &(nn_plan_desc){.batch = batch, .mode = mode, .reserve_later = true});
   if (status != GP_OK) return status;
   printf("activations in %s, batch %" PRId64 ": %.2f MiB (%.2f MiB without reuse)\n",
          mode == NN_TRAIN ? "training" : "inference", batch, (double)nn_plan_activation_bytes(plan) / (1 << 20),
@@ -126,18 +162,17 @@ cleanup:
 static gp_status print_info(void *opaque) {
   const info_config *config = opaque;
   gp_status status = GP_OK;
-  if (config->list) {
-    print_list();
-    return GP_OK;
-  }
+  if (config->list) return print_list();
   model_info info = {0};
   nn_net *net = NULL;
   GP_TRY(describe(config, &info));
-  GP_TRY(model_net_create(&net, &info, &(model_net_desc){.batch = config->batch, .trainable = true}));
+  GP_TRY(model_net_create(&net, &info, &(model_net_desc){.batch = config->batch, .trainable = config->batch > 1}));
   printf("%s, %s, %" PRId64 " classes, images of %" PRId64 " x %" PRId64 " x %" PRId64 "\n\n", info.arch, info.pool,
          info.classes, info.channels, info.height, info.width);
   print_layers(net);
-  printf("\nparameters: %.2f MiB\n", (double)nn_net_parameter_count(net) * 4 / (1 << 20));
+  const double parameters = (double)nn_net_parameter_count(net);
+  printf("\nparameters: %.2f M (%.2f MiB)\nmultiply-adds: %.2f G an image\n", parameters / 1e6,
+         parameters * 4 / (1 << 20), (double)nn_net_macs(net) / 1e9);
   GP_TRY(print_memory(net, config->batch, NN_INFER));
   if (config->batch > 1) GP_TRY(print_memory(net, config->batch, NN_TRAIN));
 cleanup:
