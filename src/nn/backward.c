@@ -35,7 +35,12 @@ static gp_status add_to(maker *m, nn_ref x, int32_t addend) {
   }
   nn_plan_touch(plan, before, m->time);
   nn_plan_touch(plan, addend, m->time);
-  append(m, (nn_backward_step){-1, sum, before, addend, gradient_bytes(plan, x) / sizeof(float)});
+  append(m, (nn_backward_step){.node = x,
+                               .kind = NN_STEP_ADD,
+                               .target = sum,
+                               .a = before,
+                               .b = addend,
+                               .elements = gradient_bytes(plan, x) / sizeof(float)});
   node->grad = sum;
   return GP_OK;
 }
@@ -90,6 +95,22 @@ cleanup:
   return status;
 }
 
+/* An input that was not kept: the first backward step that reads it has it made again. */
+static gp_status touch_again(maker *m, nn_ref x) {
+  nn_plan *plan = m->plan;
+  nn_plan_node *node = &plan->nodes[x];
+  if (node->again >= 0) {
+    nn_plan_touch(plan, node->again, m->time);
+    return GP_OK;
+  }
+  nn_plan_touch(plan, node->saved, m->time);
+  for (int32_t k = 0; k < node->input_count; ++k)
+    nn_plan_touch(plan, nn_plan_value(plan, nn_plan_source(plan, x, k)), m->time);
+  append(m, (nn_backward_step){.node = x, .kind = NN_STEP_REPEAT});
+  gp_status status = nn_plan_buffer(plan, node->kernel->scratch_repeat_bytes, m->time, &node->scratch_repeat);
+  return status != GP_OK ? status : nn_plan_buffer(plan, gradient_bytes(plan, x), m->time, &node->again);
+}
+
 /* The buffers that the kernel reads in its backward step live until then. */
 static gp_status touch_operands(maker *m, int32_t i) {
   nn_plan *plan = m->plan;
@@ -99,7 +120,12 @@ static gp_status touch_operands(maker *m, int32_t i) {
   if (node->kernel->needs_output) nn_plan_touch(plan, node->value, m->time);
   for (int32_t k = 0; k < node->input_count; ++k) {
     nn_ref x = nn_plan_source(plan, i, k);
-    if (node->kernel->needs_input) nn_plan_touch(plan, nn_plan_value(plan, x), m->time);
+    if (node->kernel->needs_input && plan->nodes[x].repeated) {
+      gp_status status = touch_again(m, x);
+      if (status != GP_OK) return status;
+    } else if (node->kernel->needs_input) {
+      nn_plan_touch(plan, nn_plan_value(plan, x), m->time);
+    }
     if (plan->nodes[x].unstored) nn_plan_touch(plan, plan->nodes[x].saved, m->time);
   }
   return nn_plan_buffer(plan, node->kernel->scratch_backward_bytes, m->time, &node->scratch_backward);

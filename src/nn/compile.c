@@ -134,6 +134,30 @@ static gp_status make_kernel(nn_plan *plan, int32_t i) {
                                       definition->name);
 }
 
+/* Whether everyone who reads x going backward can read it from elsewhere than going forward, and someone does. */
+static bool read_again(const nn_plan *plan, nn_ref x) {
+  bool read = false;
+  for (int32_t i = x + 1; i < plan->count; ++i) {
+    const nn_kernel *kernel = plan->nodes[i].kernel;
+    for (int32_t k = 0; kernel != NULL && kernel->needs_input && k < plan->nodes[i].input_count; ++k) {
+      if (nn_plan_source(plan, i, k) != x) continue;
+      if (!kernel->takes_again) return false;
+      read = true;
+    }
+  }
+  return read;
+}
+
+/* What is cheap to make again is not kept from the forward to the backward pass. */
+static void choose_repeated(nn_plan *plan) {
+  if (plan->desc.mode != NN_TRAIN || plan->desc.store_activations) return;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    nn_plan_node *node = &plan->nodes[i];
+    if (node->kernel == NULL || node->kernel->repeat == NULL || node->kernel->needs_output) continue;
+    node->repeated = node->requires_grad && !node->unstored && read_again(plan, i);
+  }
+}
+
 static gp_status forward_buffers(nn_plan *plan) {
   gp_status status = GP_OK;
   for (int32_t i = 0; i < plan->count; ++i) {
@@ -175,15 +199,16 @@ static gp_status allocate_tables(nn_plan *plan) {
   gp_status status = GP_OK;
   int32_t edges = 0;
   for (int32_t i = 0; i < g->count; ++i) edges += g->nodes[i]->input_count;
-  plan->buffer_capacity = 5 * g->count + 3 * edges;
-  plan->step_capacity = g->count + edges;
+  plan->buffer_capacity = 7 * g->count + 3 * edges;
+  plan->step_capacity = 2 * g->count + edges;
   GP_TRY(GP_ALLOC(&plan->nodes, (size_t)plan->count));
   GP_TRY(GP_ALLOC(&plan->buffers, (size_t)plan->buffer_capacity));
   GP_TRY(GP_ALLOC(&plan->steps, (size_t)plan->step_capacity));
   GP_TRY(GP_ALLOC(&plan->labels, (size_t)plan->desc.batch));
   for (int32_t i = 0; i < plan->count; ++i) {
     nn_plan_node *node = &plan->nodes[i];
-    node->value = node->grad = node->saved = node->scratch_forward = node->scratch_backward = -1;
+    node->value = node->again = node->grad = node->saved = node->scratch_forward = node->scratch_backward =
+        node->scratch_repeat = -1;
     for (int32_t k = 0; k < NN_MAX_INPUTS; ++k) node->grad_in[k] = -1;
   }
 cleanup:
@@ -210,6 +235,7 @@ gp_status nn_plan_create(nn_plan **out, nn_net *net, const nn_plan_desc *desc) {
   mark_gradients(plan);
   for (int32_t i = 0; i < plan->count; ++i)
     if (plan->nodes[i].live && net->graph->nodes[i]->op != NN_OP_INPUT) GP_TRY(make_kernel(plan, i));
+  choose_repeated(plan);
   GP_TRY(forward_buffers(plan));
   if (desc->mode == NN_TRAIN) GP_TRY(nn_plan_backward_program(plan));
   GP_TRY(nn_arena_plan(plan->buffers, plan->buffer_count, &plan->bytes, &plan->bytes_without_reuse));
@@ -230,6 +256,7 @@ void nn_plan_destroy(nn_plan **plan_pointer) {
   gp_free(plan->buffers);
   gp_free(plan->steps);
   gp_free(plan->labels);
+  gp_free(plan->times);
   gp_free(plan);
   *plan_pointer = NULL;
 }

@@ -50,11 +50,13 @@ typedef struct nn_kernel_desc {
 /* Where everything lies, set by bind before the first run and whenever the arena moves. */
 typedef struct nn_bindings {
   const float *in[NN_MAX_INPUTS];
+  const float *in_backward[NN_MAX_INPUTS]; /* where the backward pass finds them: as `in`, or made again (`repeat`) */
   float *out;
+  float *again; /* where `repeat` writes */
   float *grad_out;
   float *grad_in[NN_MAX_INPUTS]; /* NULL where no gradient is wanted; may equal grad_out for pass_through kernels */
   bool accumulate[NN_MAX_INPUTS];
-  void *saved, *scratch_forward, *scratch_backward;
+  void *saved, *scratch_forward, *scratch_backward, *scratch_repeat;
   void *affine;                   /* for `reads_affine`: the batch norm's saved memory, as nn_affine_at() reads it */
   float *value[NN_MAX_PARAMS];    /* state tensors in storage layout */
   float *gradient[NN_MAX_PARAMS]; /* of the parameters among them, overwritten by backward */
@@ -71,11 +73,15 @@ struct nn_kernel {
   gp_status (*bind)(nn_kernel *k); /* k->at has changed; may be NULL */
   gp_status (*forward)(nn_kernel *k);
   gp_status (*backward)(nn_kernel *k);
+  /* After the forward pass: makes the same output, bit for bit, once more, in `again`, and nothing else. Reads the inputs and
+   * what was saved. NULL where that is not worth the time. */
+  gp_status (*repeat)(nn_kernel *k);
   void (*destroy)(nn_kernel *k); /* releases k too */
   char implementation[48];       /* the library's name for it, for reports */
   size_t saved_bytes;            /* kept from forward to backward */
-  size_t scratch_forward_bytes, scratch_backward_bytes;
+  size_t scratch_forward_bytes, scratch_backward_bytes, scratch_repeat_bytes;
   bool needs_input; /* backward reads the inputs */
+  bool takes_again; /* backward reads them from in_backward */
   bool needs_output;
   bool accumulates; /* backward can add to the gradient of its first input */
   bool spreads;     /* backward leaves the gradient of its first input in `affine`, and grad_in[0] alone */

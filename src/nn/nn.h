@@ -203,7 +203,8 @@ typedef enum nn_mode { NN_INFER = 0, NN_TRAIN } nn_mode;
 typedef struct nn_plan_desc {
   int64_t batch; /* at least 1 */
   nn_mode mode;
-  /* For comparison: batch norm and ReLU in front of a pooling are stored as everywhere else, not applied as it reads. */
+  /* For comparison: every activation is stored, and kept for the backward pass if that reads it. Otherwise batch norm and
+   * ReLU in front of a pooling are applied as it reads, and those in front of convolutions made again going backward. */
   bool store_activations;
   bool
       reserve_later; /* the first forward call makes room for the activations, so that their size can be asked before */
@@ -238,6 +239,19 @@ double nn_plan_loss(const nn_plan *plan);
 
 /* Makes room for the activations now (see reserve_later). GP_ERROR_OUT_OF_MEMORY. */
 GP_NODISCARD gp_status nn_plan_reserve(nn_plan *plan);
+
+/* Seconds in a layer's kernels, all calls together; the sum of its output's gradients counts as its backward pass. */
+typedef struct nn_layer_time {
+  double forward, backward;
+} nn_layer_time;
+
+/* Measures the layers' times from now on, each from zero. */
+GP_NODISCARD gp_status nn_plan_time(nn_plan *plan);
+nn_layer_time nn_plan_layer_time(const nn_plan *plan, int32_t index); /* index as nn_net_layer()'s */
+
+/* For bounds: runs nothing but the layers of one op (nn_layer_info.op), forward and, in training, backward, over whatever lies in
+ * the arenas. Overwrites activations and gradients. */
+GP_NODISCARD gp_status nn_plan_run_op(nn_plan *plan, const char *op);
 
 /* Bytes of the activation arena this plan uses, and what it would be without reuse by lifetime. */
 size_t nn_plan_activation_bytes(const nn_plan *plan);

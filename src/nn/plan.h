@@ -7,7 +7,8 @@
 
 /* One step of the backward program: a node's kernel, or target = a + b over gradients. */
 typedef struct nn_backward_step {
-  int32_t node;         /* the kernel's; -1: an addition */
+  int32_t node; /* the kernel's; for an addition the node whose gradient it is */
+  enum { NN_STEP_BACKWARD = 0, NN_STEP_REPEAT, NN_STEP_ADD } kind;
   int32_t target, a, b; /* buffers of the addition */
   size_t elements;
 } nn_backward_step;
@@ -19,10 +20,11 @@ typedef struct nn_plan_node {
   bool fuse_relu;
   bool unstored; /* a batch norm and ReLU that its readers apply as they read: its tensor is its input's */
   bool requires_grad;
-  bool done; /* while the backward program is made: its step has been */
+  bool repeated; /* its tensor is not kept for the backward pass but made again there, in the buffer `again` */
+  bool done;     /* while the backward program is made: its step has been */
   nn_kernel *kernel;
   int32_t input_count; /* of those that this mode reads */
-  int32_t value, grad, saved, scratch_forward, scratch_backward;
+  int32_t value, again, grad, saved, scratch_forward, scratch_backward, scratch_repeat;
   int32_t grad_in[NN_MAX_INPUTS];
   bool accumulate[NN_MAX_INPUTS];
 } nn_plan_node;
@@ -43,6 +45,7 @@ struct nn_plan {
   int32_t *labels;               /* [batch], a copy */
   const int32_t *current_labels; /* labels, or NULL: the last call had none */
   double loss;
+  nn_layer_time *times; /* [count]; NULL: not measured */
 };
 
 /* The node whose tensor input k of node i is. */

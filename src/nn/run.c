@@ -1,6 +1,8 @@
 /* Running a plan. */
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
 #include "base/vectorize.h"
@@ -32,16 +34,19 @@ static gp_status bind_node(nn_plan *plan, int32_t i) {
   if (node->kernel == NULL) return GP_OK;
   nn_bindings *b = &node->kernel->at;
   *b = (nn_bindings){.out = at(plan, node->value),
+                     .again = at(plan, node->again),
                      .grad_out = at(plan, node->grad),
                      .saved = at(plan, node->saved),
                      .scratch_forward = at(plan, node->scratch_forward),
                      .scratch_backward = at(plan, node->scratch_backward),
+                     .scratch_repeat = at(plan, node->scratch_repeat),
                      .step = &plan->step,
                      .labels = &plan->current_labels,
                      .loss = &plan->loss};
   for (int32_t k = 0; k < node->input_count; ++k) {
     nn_ref x = nn_plan_source(plan, i, k);
     b->in[k] = at(plan, nn_plan_value(plan, x));
+    b->in_backward[k] = plan->nodes[x].repeated ? at(plan, plan->nodes[x].again) : b->in[k];
     if (plan->nodes[x].unstored) b->affine = at(plan, plan->nodes[x].saved);
     b->grad_in[k] = at(plan, node->grad_in[k]);
     b->accumulate[k] = node->accumulate[k];
@@ -70,6 +75,27 @@ static gp_status check_labels(const nn_plan *plan, const int32_t *labels) {
   return GP_OK;
 }
 
+gp_status nn_plan_time(nn_plan *plan) {
+  if (plan->times == NULL) return GP_ALLOC(&plan->times, (size_t)plan->count);
+  memset(plan->times, 0, (size_t)plan->count * sizeof *plan->times);
+  return GP_OK;
+}
+
+nn_layer_time nn_plan_layer_time(const nn_plan *plan, int32_t index) {
+  return plan->times == NULL ? (nn_layer_time){0} : plan->times[index];
+}
+
+static double now(const nn_plan *plan) { return plan->times == NULL ? 0 : gp_seconds(); }
+
+static gp_status run_forward(nn_plan *plan, int32_t i) {
+  nn_kernel *kernel = plan->nodes[i].kernel;
+  if (kernel == NULL) return GP_OK;
+  double started = now(plan);
+  gp_status status = kernel->forward(kernel);
+  if (plan->times != NULL) plan->times[i].forward += now(plan) - started;
+  return status;
+}
+
 gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *labels, const nn_step_desc *step) {
   gp_status status = GP_OK;
   plan->forward_done = false;
@@ -84,8 +110,7 @@ gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *lab
   plain.layout = GP_NCHW;
   nn_copy_channels(&plain, images, 0, &input, at(plan, plan->nodes[0].value), 0, input.shape.channels);
   nn_clear_padding(&input, at(plan, plan->nodes[0].value));
-  for (int32_t i = 0; i < plan->count; ++i)
-    if (plan->nodes[i].kernel != NULL) GP_TRY(plan->nodes[i].kernel->forward(plan->nodes[i].kernel));
+  for (int32_t i = 0; i < plan->count; ++i) GP_TRY(run_forward(plan, i));
   plan->forward_done = labels != NULL;
 cleanup:
   return status;
@@ -109,6 +134,37 @@ static void add_chunk(void *context, int64_t task) {
   for (size_t i = begin; i < end; ++i) target[i] = a[i] + b[i];
 }
 
+static void run_addition(const nn_plan *plan, const nn_backward_step *step) {
+  addition sum = {at(plan, step->target), at(plan, step->a), at(plan, step->b), step->elements};
+  gp_parallel_for((int64_t)((sum.elements + ADD_CHUNK - 1) / ADD_CHUNK), 0, add_chunk, &sum);
+}
+
+static gp_status run_step(nn_plan *plan, const nn_backward_step *step) {
+  nn_kernel *kernel = plan->nodes[step->node].kernel;
+  gp_status status = GP_OK;
+  double started = now(plan);
+  if (step->kind == NN_STEP_ADD)
+    run_addition(plan, step);
+  else
+    status = step->kind == NN_STEP_REPEAT ? kernel->repeat(kernel) : kernel->backward(kernel);
+  if (plan->times != NULL) plan->times[step->node].backward += now(plan) - started;
+  return status;
+}
+
+gp_status nn_plan_run_op(nn_plan *plan, const char *op) {
+  gp_status status = GP_OK;
+  const nn_graph *g = plan->net->graph;
+  plan->forward_done = false;
+  GP_TRY(bind(plan));
+  for (int32_t i = 0; i < plan->count; ++i)
+    if (strcmp(nn_op_name(g->nodes[i]->op), op) == 0) GP_TRY(run_forward(plan, i));
+  for (int32_t s = 0; s < plan->step_count; ++s)
+    if (plan->steps[s].kind == NN_STEP_BACKWARD && strcmp(nn_op_name(g->nodes[plan->steps[s].node]->op), op) == 0)
+      GP_TRY(run_step(plan, &plan->steps[s]));
+cleanup:
+  return status;
+}
+
 gp_status nn_plan_backward(nn_plan *plan) {
   gp_status status = GP_OK;
   if (plan->desc.mode != NN_TRAIN || !plan->forward_done)
@@ -116,15 +172,7 @@ gp_status nn_plan_backward(nn_plan *plan) {
   if (plan->net->last_run != plan || plan->bound_generation != plan->net->activation_generation)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "backward must follow its plan's forward call at once: another plan of the net has used the arena"));
-  for (int32_t s = 0; s < plan->step_count; ++s) {
-    const nn_backward_step *step = &plan->steps[s];
-    if (step->node >= 0) {
-      GP_TRY(plan->nodes[step->node].kernel->backward(plan->nodes[step->node].kernel));
-      continue;
-    }
-    addition sum = {at(plan, step->target), at(plan, step->a), at(plan, step->b), step->elements};
-    gp_parallel_for((int64_t)((sum.elements + ADD_CHUNK - 1) / ADD_CHUNK), 0, add_chunk, &sum);
-  }
+  for (int32_t s = 0; s < plan->step_count; ++s) GP_TRY(run_step(plan, &plan->steps[s]));
 cleanup:
   plan->forward_done = false; /* gradients in place have used up what forward left */
   return status;

@@ -1,9 +1,12 @@
 if(TARGET gp_nn)
   gp_unit_test(NAME test_nn_graph SOURCES test_nn_graph.c LIBRARIES gp_nn)
   gp_unit_test(NAME test_nn_affine SOURCES test_nn_affine.c LIBRARIES gp_nn)
+  gp_unit_test(NAME test_nn_repeat SOURCES test_nn_repeat.c LIBRARIES gp_nn)
   # The same in blocks of 8 channels, as machines without AVX-512 have them.
-  add_test(NAME test_nn_affine_avx2 COMMAND test_nn_affine)
-  set_tests_properties(test_nn_affine_avx2 PROPERTIES TIMEOUT 300 LABELS nn
-                       ENVIRONMENT "ONEDNN_MAX_CPU_ISA=AVX2;DNNL_MAX_CPU_ISA=AVX2;GAUSSPOOL_ISA=avx2")
+  foreach(test test_nn_affine test_nn_repeat)
+    add_test(NAME ${test}_avx2 COMMAND ${test})
+    set_tests_properties(${test}_avx2 PROPERTIES TIMEOUT 300 LABELS nn
+                         ENVIRONMENT "ONEDNN_MAX_CPU_ISA=AVX2;DNNL_MAX_CPU_ISA=AVX2;GAUSSPOOL_ISA=avx2")
+  endforeach()
   gp_unit_test(NAME test_nn_run SOURCES test_nn_run.c LIBRARIES gp_nn)
 endif()

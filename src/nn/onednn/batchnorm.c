@@ -13,6 +13,7 @@ typedef struct batch_norm {
   nn_device *device;
   bool train;
   od_primitive forward, backward;
+  od_primitive repeat; /* the forward pass with the statistics that it has saved */
   int64_t channels;
   float momentum, unbias;
   size_t variance_offset, workspace_offset; /* in saved; the mean is first */
@@ -58,6 +59,11 @@ static gp_status bn_backward(nn_kernel *k) {
   return od_primitive_run(&bn->backward, bn->device);
 }
 
+static gp_status bn_repeat(nn_kernel *k) {
+  batch_norm *bn = (batch_norm *)k;
+  return od_primitive_run(&bn->repeat, bn->device);
+}
+
 static gp_status bn_bind(nn_kernel *k) {
   batch_norm *bn = (batch_norm *)k;
   const nn_bindings *at = &k->at;
@@ -65,15 +71,17 @@ static gp_status bn_bind(nn_kernel *k) {
   gp_status status = GP_OK;
   const void *mean = bn->train ? saved : (const void *)at->value[NN_RUNNING_MEAN];
   const void *variance = bn->train ? saved + bn->variance_offset : (const void *)at->value[NN_RUNNING_VAR];
-  od_primitive *both[] = {&bn->forward, &bn->backward};
-  for (int i = 0; i < 2; ++i) {
-    GP_TRY(od_primitive_set(both[i], DNNL_ARG_SRC, at->in[0]));
-    GP_TRY(od_primitive_set(both[i], DNNL_ARG_MEAN, mean));
-    GP_TRY(od_primitive_set(both[i], DNNL_ARG_VARIANCE, variance));
-    GP_TRY(od_primitive_set(both[i], DNNL_ARG_SCALE, at->value[NN_WEIGHT]));
-    GP_TRY(od_primitive_set(both[i], DNNL_ARG_SHIFT, at->value[NN_BIAS]));
-    if (bn->train) GP_TRY(od_primitive_set(both[i], DNNL_ARG_WORKSPACE, saved + bn->workspace_offset));
+  od_primitive *all[] = {&bn->forward, &bn->backward, &bn->repeat};
+  for (int i = 0; i < 3; ++i) {
+    GP_TRY(od_primitive_set(all[i], DNNL_ARG_SRC, at->in[0]));
+    GP_TRY(od_primitive_set(all[i], DNNL_ARG_MEAN, mean));
+    GP_TRY(od_primitive_set(all[i], DNNL_ARG_VARIANCE, variance));
+    GP_TRY(od_primitive_set(all[i], DNNL_ARG_SCALE, at->value[NN_WEIGHT]));
+    GP_TRY(od_primitive_set(all[i], DNNL_ARG_SHIFT, at->value[NN_BIAS]));
+    if (bn->train) GP_TRY(od_primitive_set(all[i], DNNL_ARG_WORKSPACE, saved + bn->workspace_offset));
   }
+  GP_TRY(od_primitive_set(&bn->repeat, DNNL_ARG_DST, at->again));
+  GP_TRY(od_primitive_set(&bn->repeat, DNNL_ARG_SCRATCHPAD, at->scratch_repeat));
   GP_TRY(od_primitive_set(&bn->forward, DNNL_ARG_DST, at->out));
   GP_TRY(od_primitive_set(&bn->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
   GP_TRY(od_primitive_set(&bn->backward, DNNL_ARG_DIFF_DST, at->grad_out));
@@ -91,7 +99,24 @@ static void bn_destroy(nn_kernel *k) {
   batch_norm *bn = (batch_norm *)k;
   od_primitive_clear(&bn->forward);
   od_primitive_clear(&bn->backward);
+  od_primitive_clear(&bn->repeat);
   gp_free(bn);
+}
+
+/* With ReLU, whose convolution reads an activation that takes as much memory as the batch norm's own input. */
+static gp_status make_repeat(batch_norm *bn, const od_md *data, float eps, unsigned flags) {
+  gp_status status = GP_OK;
+  dnnl_primitive_desc_t pd = NULL;
+  GP_TRY(od_batch_norm_forward(&pd, bn->device->engine, dnnl_forward_inference, data, eps,
+                               flags | dnnl_use_global_stats, bn->device->attr));
+  GP_TRY(od_primitive_create(
+      &bn->repeat, bn->device, pd,
+      (int[]){DNNL_ARG_SRC, DNNL_ARG_DST, DNNL_ARG_MEAN, DNNL_ARG_VARIANCE, DNNL_ARG_SCALE, DNNL_ARG_SHIFT, 0}));
+  bn->base.repeat = bn_repeat;
+  bn->base.scratch_repeat_bytes = bn->repeat.scratch_bytes;
+cleanup:
+  if (pd != NULL) dnnl_primitive_desc_destroy(pd);
+  return status;
 }
 
 static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
@@ -138,6 +163,7 @@ static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
   bn->base.saved_bytes = bn->workspace_offset + workspace_bytes;
   GP_TRY(od_batch_norm_backward(&backward_pd, bn->device->engine, &data, eps, flags, pd, bn->device->attr));
   GP_TRY(od_primitive_create(&bn->backward, bn->device, backward_pd, backward));
+  if (desc->fuse_relu) GP_TRY(make_repeat(bn, &data, eps, flags));
   bn->unwanted_offset = gp_align_up(bn->backward.scratch_bytes);
   bn->base.scratch_backward_bytes = bn->unwanted_offset + (desc->wants_grad[0] ? 0 : nn_tensor_bytes(&desc->in[0]));
 cleanup:

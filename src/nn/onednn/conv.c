@@ -38,7 +38,7 @@ static gp_status conv_backward(nn_kernel *k) {
   gp_status status = GP_OK;
   if (c->pad_picture) {
     float *padded = (float *)((char *)k->at.scratch_backward + c->padded_offset);
-    nn_copy_channels(&c->picture, k->at.in[0], 0, &c->padded, padded, 0, c->picture.shape.channels);
+    nn_copy_channels(&c->picture, k->at.in_backward[0], 0, &c->padded, padded, 0, c->picture.shape.channels);
     nn_clear_padding(&c->padded, padded);
   }
   GP_TRY(od_primitive_run(&c->backward_weights, c->device));
@@ -78,7 +78,7 @@ static gp_status conv_bind(nn_kernel *k) {
     GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_FROM, gradient));
     GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_SCRATCHPAD, scratch));
   }
-  const void *picture = c->pad_picture ? scratch + c->padded_offset : (const void *)at->in[0];
+  const void *picture = c->pad_picture ? scratch + c->padded_offset : (const void *)at->in_backward[0];
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_SRC, picture));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_WEIGHTS, gradient));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_BIAS, at->gradient[NN_BIAS]));
@@ -191,7 +191,8 @@ gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc 
                         .forward = conv_forward,
                         .backward = conv_backward,
                         .destroy = conv_destroy,
-                        .needs_input = true};
+                        .needs_input = true,
+                        .takes_again = true};
   c->device = device;
   c->picture = desc->in[0];
   c->wants_grad_in = desc->wants_grad[0];
