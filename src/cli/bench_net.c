@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "cli/bench.h"
 #include "cli/options.h"
+#include "cli/profile.h"
 #include "models/models.h"
 #include "train/model_file.h"
 #include "train/sgd.h"
@@ -21,7 +22,7 @@ typedef struct net_config {
   char *arch, *pool;
   int64_t batch, image, channels, classes, threads, steps;
   int mode;
-  bool json, help;
+  bool profile, json, help;
 } net_config;
 
 enum { MODE_BOTH = 0, MODE_TRAIN, MODE_INFER };
@@ -59,6 +60,11 @@ static const option_desc options[] = {
      .min = 1,
      .max = 100000,
      .help = "steps measured, after warm-up; the median counts"},
+    {.name = "profile",
+     FIELD(profile),
+     .type = OPTION_BOOL,
+     .section = "run",
+     .help = "print a table of the layers: ms, GFLOP/s, GB/s, share"},
     {.name = "json", FIELD(json), .type = OPTION_BOOL, .section = "run", .help = "print JSON, one line each mode"},
     CLI_OPTION_HELP(net_config),
 };
@@ -107,21 +113,36 @@ cleanup:
   return status;
 }
 
-static void print_measured(const bench *b, nn_mode mode) {
+/* Median seconds of the convolutions alone: what no engine on this library can be faster than. */
+static gp_status measure_convolutions(bench *b, double *median) {
+  gp_status status = GP_OK;
+  GP_TRY(nn_plan_run_op(b->plan, "conv"));
+  for (int64_t i = 0; i < b->config->steps; ++i) {
+    const double started = gp_seconds();
+    GP_TRY(nn_plan_run_op(b->plan, "conv"));
+    b->seconds[i] = gp_seconds() - started;
+  }
+  *median = bench_summarise(b->seconds, b->config->steps).median;
+cleanup:
+  return status;
+}
+
+static void print_measured(const bench *b, nn_mode mode, const bench_times *times, double peak, double convolutions) {
   const net_config *config = b->config;
-  const bench_times times = bench_summarise(b->seconds, config->steps);
   const char *name = mode == NN_TRAIN ? "train" : "inference";
   if (config->json)
     printf("{\"arch\": \"%s\", \"pool\": \"%s\", \"batch\": %" PRId64 ", \"image\": %" PRId64
            ", \"threads\": %d, "
            "\"mode\": \"%s\", \"images_per_second\": %.2f, \"median_ms\": %.4f, \"min_ms\": %.4f, \"max_ms\": %.4f, "
-           "\"peak_mib\": %.1f}\n",
+           "\"peak_mib\": %.1f, \"conv_only_ms\": %.4f}\n",
            config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name,
-           (double)config->batch / times.median, 1e3 * times.median, 1e3 * times.min, 1e3 * times.max, peak_mib());
+           (double)config->batch / times->median, 1e3 * times->median, 1e3 * times->min, 1e3 * times->max, peak,
+           1e3 * convolutions);
   else
-    printf("%-17s %-15s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f\n", config->arch,
+    printf("%-17s %-15s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f %12.3f\n", config->arch,
            config->pool, config->batch, config->image, (int)gp_max_threads(), name,
-           (double)config->batch / times.median, 1e3 * times.median, 1e3 * times.min, 1e3 * times.max, peak_mib());
+           (double)config->batch / times->median, 1e3 * times->median, 1e3 * times->min, 1e3 * times->max, peak,
+           1e3 * convolutions);
   fflush(stdout);
 }
 
@@ -130,12 +151,18 @@ static gp_status measure(bench *b, nn_mode mode) {
   reset_peak();
   GP_TRY(nn_plan_create(&b->plan, b->net, &(nn_plan_desc){.batch = b->config->batch, .mode = mode}));
   for (int64_t i = 0; i < WARM_UP; ++i) GP_TRY(step(b, mode, i));
+  if (b->config->profile) GP_TRY(nn_plan_time(b->plan));
   for (int64_t i = 0; i < b->config->steps; ++i) {
     const double started = gp_seconds();
     GP_TRY(step(b, mode, WARM_UP + i));
     b->seconds[i] = gp_seconds() - started;
   }
-  print_measured(b, mode);
+  const bench_times times = bench_summarise(b->seconds, b->config->steps);
+  const double peak = peak_mib();
+  if (b->config->profile) GP_TRY(profile_print(stderr, b->net, b->plan, b->config->batch, b->config->steps));
+  double convolutions;
+  GP_TRY(measure_convolutions(b, &convolutions));
+  print_measured(b, mode, &times, peak, convolutions);
 cleanup:
   nn_plan_destroy(&b->plan);
   return status;
@@ -169,8 +196,8 @@ static gp_status measure_net(void *opaque) {
                           &(model_net_desc){.batch = config->batch, .trainable = config->mode != MODE_INFER}));
   GP_TRY(nn_net_init(b.net, 1));
   if (!config->json)
-    printf("%-17s %-15s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s\n", "arch", "pool", "batch", "image", "threads",
-           "mode", "images/s", "median ms", "min ms", "max ms", "peak MiB");
+    printf("%-17s %-15s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s %12s\n", "arch", "pool", "batch", "image", "threads",
+           "mode", "images/s", "median ms", "min ms", "max ms", "peak MiB", "conv only ms");
   if (config->mode != MODE_TRAIN) GP_TRY(measure(&b, NN_INFER));
   if (config->mode != MODE_INFER) GP_TRY(measure(&b, NN_TRAIN));
 cleanup:

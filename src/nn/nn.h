@@ -188,6 +188,7 @@ typedef struct nn_layer_info {
   int64_t parameters;
   int64_t macs;             /* multiply-adds per sample of convolutions and linear layers */
   int64_t activation_bytes; /* of the output, per sample */
+  int64_t input_bytes;      /* of all inputs, per sample */
 } nn_layer_info;
 int32_t nn_net_layer_count(const nn_net *net);
 nn_layer_info nn_net_layer(const nn_net *net, int32_t index);
