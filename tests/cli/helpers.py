@@ -17,7 +17,7 @@ TRAIN_IMAGES, TEST_IMAGES, SIDE = 256, 64, 28
 # ---- Running the program --------------------------------------------------------------------
 
 def environment():
-    return {**os.environ, "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "2"}
+    return {**os.environ, "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
 
 
 def gausspool(*arguments, timeout=TIMEOUT, **options):

@@ -1,6 +1,8 @@
 /* What the modern recipe adds to the loop, bit for bit when resumed; and weights that a run begins with. */
 #include "test_train_run.h"
 
+#include <signal.h>
+
 /* ---- Averages and parts ---- */
 
 static double loss_of(const char *path) {
@@ -11,57 +13,60 @@ static double loss_of(const char *path) {
   return loss;
 }
 
-/* In parts of a batch, with an average of the weights, without decay on vectors, with every other setting of the modern
- * recipe: stopped in mid-epoch and at an epoch's end, during warm-up and after, and resumed. */
+/* In parts of a batch, with an average of the weights, without decay on vectors, and every other setting of the recipe. */
+static const char *const modern[][2] = {
+    {"accumulate", "4"},           {"ema-decay", "0.9"},       {"decay-norm-bias", "no"}, {"nesterov", "yes"},
+    {"zero-init-residual", "yes"}, {"label-smoothing", "0.1"}, {"warmup-epochs", "0.8"},  {"pool", "gauss_CN"}};
+enum { SETTINGS = sizeof modern / sizeof *modern };
+
+static gp_status run_modern(const char *out, const char *name, const char *value, const train_observer *observer,
+                            train_result *result) {
+  const char *all[2 * SETTINGS + 3] = {NULL};
+  memcpy(all, modern, sizeof modern);
+  all[2 * SETTINGS] = name;
+  all[2 * SETTINGS + 1] = value;
+  return run(out, all, observer, result);
+}
+
+/* Resumes a run in the folder from where it stopped; it then has the files of one that never did. */
+static void expect_modern_end(const char *out, train_result *stopped) {
+  static const char *const names[] = {"checkpoint_epoch003.safetensors", "model_best.safetensors"};
+  assert_ok(run_modern(out, "resume", stopped->checkpoint, NULL, NULL));
+  train_result_clear(stopped);
+  for (int i = 0; i < 2; ++i) {
+    char whole[64], resumed[64];
+    snprintf(whole, sizeof whole, "modern/%s", names[i]);
+    snprintf(resumed, sizeof resumed, "%s/%s", out, names[i]);
+    expect_same_file(whole, resumed);
+  }
+}
+
+/* Stopped in mid-epoch and at an epoch's end, during warm-up and after. */
 static void test_resume_of_a_modern_run(void **state) {
   (void)state;
-  static const char *const modern[] = {"accumulate",
-                                       "4",
-                                       "ema-decay",
-                                       "0.9",
-                                       "decay-norm-bias",
-                                       "no",
-                                       "zero-init-residual",
-                                       "yes",
-                                       "label-smoothing",
-                                       "0.1",
-                                       "warmup-epochs",
-                                       "0.8",
-                                       "nesterov",
-                                       "yes",
-                                       "pool",
-                                       "gauss_CN",
-                                       "batch-size",
-                                       "16",
-                                       NULL,
-                                       NULL,
-                                       NULL,
-                                       NULL,
-                                       NULL};
-  enum { PAIRS = 18 };
   static const char *const stops[] = {"2", "7", "10", "13"};
-  assert_ok(run("modern", modern, NULL, NULL));
+  assert_ok(run_modern("modern", NULL, NULL, NULL, NULL));
   for (size_t i = 0; i < sizeof stops / sizeof *stops; ++i) {
-    const char *more[PAIRS + 3];
-    char out[32], path[TEST_PATH_SIZE];
+    char out[32];
     train_result result;
-    memcpy(more, modern, sizeof more);
-    more[PAIRS] = "max-steps";
-    more[PAIRS + 1] = stops[i];
-    more[PAIRS + 2] = NULL;
     snprintf(out, sizeof out, "modern%s", stops[i]);
-    assert_ok(run(out, more, NULL, &result));
-    snprintf(path, sizeof path, "%s", result.checkpoint);
-    train_result_clear(&result);
-    more[PAIRS] = "resume";
-    more[PAIRS + 1] = path;
-    assert_ok(run(out, more, NULL, NULL));
-    char name[64];
-    snprintf(name, sizeof name, "%s/checkpoint_epoch003.safetensors", out);
-    expect_same_file("modern/checkpoint_epoch003.safetensors", name);
-    snprintf(name, sizeof name, "%s/model_best.safetensors", out);
-    expect_same_file("modern/model_best.safetensors", name);
+    assert_ok(run_modern(out, "max-steps", stops[i], NULL, &result));
+    expect_modern_end(out, &result);
   }
+}
+
+static void stop_in_test(void *context, const train_progress *progress) {
+  (void)context;
+  if (progress->phase == TRAIN_PHASE_TEST && progress->epoch == 1) train_stop_request(SIGTERM);
+}
+
+/* In a test, while the average is where the weights are. */
+static void test_stop_in_a_test(void **state) {
+  (void)state;
+  train_result result;
+  const train_observer observer = {.step = stop_in_test};
+  assert_int_equal(run_modern("stopped", NULL, NULL, &observer, &result), GP_ERROR_INTERRUPTED);
+  expect_modern_end("stopped", &result);
 }
 
 /* What is tested and called the best is the average, and both files test alike; the weights are beside it. */
@@ -234,6 +239,7 @@ int main(void) {
   setenv("PATH", "", 1); /* no gnuplot: curves have a test of their own */
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_resume_of_a_modern_run),
+      cmocka_unit_test(test_stop_in_a_test),
       cmocka_unit_test(test_average_is_the_model),
       cmocka_unit_test(test_defaults_are_the_published_recipe),
       cmocka_unit_test(test_average_comes_and_goes),
