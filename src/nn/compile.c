@@ -51,7 +51,22 @@ static int32_t count_readers(const nn_plan *plan, nn_ref x) {
   return readers;
 }
 
-/* A ReLU behind a batch norm or a sum that nobody else reads becomes part of it. */
+/* At inference a batch norm is a scale and a shift, which the convolution in front of it, if nobody else reads that, applies. */
+static bool folds(const nn_plan *plan, int32_t i) {
+  const nn_graph *g = plan->net->graph;
+  nn_ref x = nn_plan_source(plan, i, 0);
+  if (plan->desc.mode != NN_INFER || plan->desc.store_activations || g->nodes[i]->op != NN_OP_BATCH_NORM) return false;
+  if (g->nodes[x]->op != NN_OP_CONV || plan->nodes[x].folded >= 0 || count_readers(plan, x) != 1) return false;
+  return plan->net->device_class->folds_batch_norm(g->nodes[x], plan->net->slots[plan->net->first_slot[x]].layout);
+}
+
+/* What a ReLU becomes a part of, if nobody else reads it. */
+static bool takes_relu(const nn_plan *plan, nn_ref x) {
+  nn_op op = plan->net->graph->nodes[x]->op;
+  return op == NN_OP_BATCH_NORM || op == NN_OP_ADD || plan->nodes[x].folded >= 0;
+}
+
+/* Batch norms at inference go into convolutions, ReLUs into batch norms, sums and such convolutions. */
 static void fuse(nn_plan *plan) {
   const nn_graph *g = plan->net->graph;
   for (int32_t i = 0; i < plan->count; ++i) {
@@ -60,9 +75,12 @@ static void fuse(nn_plan *plan) {
     bool drop = is_identity(g->nodes[i], plan->desc.mode);
     if (g->nodes[i]->op == NN_OP_RELU) {
       nn_ref x = nn_plan_source(plan, i, 0);
-      nn_op op = g->nodes[x]->op;
-      drop = (op == NN_OP_BATCH_NORM || op == NN_OP_ADD) && !plan->nodes[x].fuse_relu && count_readers(plan, x) == 1;
+      drop = takes_relu(plan, x) && !plan->nodes[x].fuse_relu && count_readers(plan, x) == 1;
       if (drop) plan->nodes[x].fuse_relu = true;
+    }
+    if (folds(plan, i)) {
+      plan->nodes[nn_plan_source(plan, i, 0)].folded = i;
+      drop = true;
     }
     if (!drop) continue;
     node->stands_for = nn_plan_source(plan, i, 0);
@@ -127,6 +145,7 @@ static gp_status make_kernel(nn_plan *plan, int32_t i) {
     desc.reads_affine |= plan->nodes[x].unstored;
     desc.wants_grad[k] = plan->nodes[x].requires_grad;
   }
+  if (node->folded >= 0) desc.folded = net->graph->nodes[node->folded];
   if (definition->param_count > 0) desc.weight_layout = net->slots[net->first_slot[i]].layout;
   gp_status status = net->device_class->kernel(&node->kernel, net->device, &desc);
   return status == GP_OK ? GP_OK
@@ -207,6 +226,7 @@ static gp_status allocate_tables(nn_plan *plan) {
   GP_TRY(GP_ALLOC(&plan->labels, (size_t)plan->desc.batch));
   for (int32_t i = 0; i < plan->count; ++i) {
     nn_plan_node *node = &plan->nodes[i];
+    node->folded = -1;
     node->value = node->again = node->grad = node->saved = node->scratch_forward = node->scratch_backward =
         node->scratch_repeat = -1;
     for (int32_t k = 0; k < NN_MAX_INPUTS; ++k) node->grad_in[k] = -1;

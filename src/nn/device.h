@@ -38,7 +38,8 @@ typedef struct nn_kernel_desc {
   const nn_node *node;
   int32_t index; /* of the node: the stream of its random draws */
   nn_mode mode;
-  bool fuse_relu;    /* y = max(0, op(x)); offered to batch norm and add only */
+  bool fuse_relu;        /* y = max(0, op(x)); offered to batch norm, add, and convolution with `folded` */
+  const nn_node *folded; /* at inference, for a convolution: the batch norm that it applies to its output; or NULL */
   bool unstored;     /* a batch norm with its ReLU whose readers apply it (nn/affine.h): nothing is written to `out` */
   bool reads_affine; /* pooling, average: the first input is such a batch norm's, not stored; in[0] is its own input */
   bool wants_grad[NN_MAX_INPUTS];
@@ -60,6 +61,7 @@ typedef struct nn_bindings {
   void *affine;                   /* for `reads_affine`: the batch norm's saved memory, as nn_affine_at() reads it */
   float *value[NN_MAX_PARAMS];    /* state tensors in storage layout */
   float *gradient[NN_MAX_PARAMS]; /* of the parameters among them, overwritten by backward */
+  float *folded_value[NN_MAX_PARAMS]; /* of the batch norm that is folded in */
   int64_t *batches_tracked;
   const nn_step_desc *step;
   const int32_t *const *labels; /* the current call's, or a pointer to NULL */
@@ -106,6 +108,8 @@ typedef struct nn_device_class {
   gp_status (*weight_write)(nn_device *device, const nn_node *node, const void *layout, const float *plain,
                             float *stored);
   gp_status (*kernel)(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+  /* Whether there is a kernel for a convolution, its weight in this layout, with a batch norm `folded` in. */
+  bool (*folds_batch_norm)(const nn_node *node, const void *weight_layout);
   bool applies_affine; /* has kernels for `unstored` and `reads_affine` */
 } nn_device_class;
 

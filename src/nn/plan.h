@@ -18,6 +18,7 @@ typedef struct nn_plan_node {
   nn_ref stands_for; /* the node whose tensor this one's is: itself, or another that it is fused into or the same as */
   bool live;         /* the loss depends on it, and it has a kernel of its own or is the input */
   bool fuse_relu;
+  nn_ref folded; /* a convolution's: the batch norm that it applies to its output; else -1 */
   bool unstored; /* a batch norm and ReLU that its readers apply as they read: its tensor is its input's */
   bool requires_grad;
   bool repeated; /* its tensor is not kept for the backward pass but made again there, in the buffer `again` */

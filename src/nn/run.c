@@ -13,6 +13,18 @@ static void *at(const nn_plan *plan, int32_t buffer) {
   return buffer < 0 ? NULL : (char *)plan->net->activations + plan->buffers[buffer].offset;
 }
 
+/* The values of a batch norm that node i applies. */
+static void bind_folded(nn_plan *plan, int32_t i, nn_bindings *at_node) {
+  const nn_net *net = plan->net;
+  nn_ref norm = plan->nodes[i].folded;
+  for (int32_t p = 0; norm >= 0 && p < net->graph->nodes[norm]->param_count; ++p) {
+    const nn_param *param = &net->graph->nodes[norm]->params[p];
+    const nn_slot *slot = &net->slots[net->first_slot[norm] + p];
+    if (!param->is_int64)
+      at_node->folded_value[p] = (param->is_parameter ? net->arenas.value : net->arenas.statistics) + slot->offset;
+  }
+}
+
 static void bind_state(nn_plan *plan, int32_t i, nn_bindings *at_node) {
   nn_net *net = plan->net;
   const nn_node *definition = net->graph->nodes[i];
@@ -52,6 +64,7 @@ static gp_status bind_node(nn_plan *plan, int32_t i) {
     b->accumulate[k] = node->accumulate[k];
   }
   bind_state(plan, i, b);
+  bind_folded(plan, i, b);
   return node->kernel->bind == NULL ? GP_OK : node->kernel->bind(node->kernel);
 }
 

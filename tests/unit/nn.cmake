@@ -1,9 +1,9 @@
 if(TARGET gp_nn)
   gp_unit_test(NAME test_nn_graph SOURCES test_nn_graph.c LIBRARIES gp_nn)
   gp_unit_test(NAME test_nn_affine SOURCES test_nn_affine.c LIBRARIES gp_nn)
-  gp_unit_test(NAME test_nn_repeat SOURCES test_nn_repeat.c LIBRARIES gp_nn)
+  gp_unit_test(NAME test_nn_compile SOURCES test_nn_compile.c LIBRARIES gp_nn)
   # The same in blocks of 8 channels, as machines without AVX-512 have them.
-  foreach(test test_nn_affine test_nn_repeat)
+  foreach(test test_nn_affine test_nn_compile)
     add_test(NAME ${test}_avx2 COMMAND ${test})
     set_tests_properties(${test}_avx2 PROPERTIES TIMEOUT 300 LABELS nn
                          ENVIRONMENT "ONEDNN_MAX_CPU_ISA=AVX2;DNNL_MAX_CPU_ISA=AVX2;GAUSSPOOL_ISA=avx2")

@@ -195,10 +195,11 @@ static void the_activation_is_not_stored(void **state) {
     rig fused = {0}, stored = {0};
     set_up(&fused, &variants[i], false);
     set_up(&stored, &variants[i], true);
-    size_t less = nn_plan_activation_bytes_without_reuse(fused.infer),
-           more = nn_plan_activation_bytes_without_reuse(stored.infer);
+    size_t less = nn_plan_activation_bytes_without_reuse(fused.train),
+           more = nn_plan_activation_bytes_without_reuse(stored.train);
     int64_t channels = variants[i].no_conv ? IMAGE_CHANNELS : variants[i].channels;
     size_t saved = (size_t)(BATCH * channels * SIDE * SIDE) * sizeof(float) - 4096; /* less the small arrays */
+    /* At inference the convolution applies the batch norm, whoever reads it. */
     if (variants[i].second_reader ? less != more : more < less + saved)
       fail_msg("%s: %zu bytes, %zu when stored", variants[i].name, less, more);
     tear_down(&fused);

@@ -73,6 +73,33 @@ gp_status od_memory_create(dnnl_memory_t *out, const od_md *md, dnnl_engine_t en
   return od_check(dnnl_memory_create(out, MD(md), engine, DNNL_MEMORY_NONE), "memory object");
 }
 
+/* ---- Attributes ---- */
+
+#if IS_V3
+#define APPEND_RELU(ops) dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0)
+#else
+#define APPEND_RELU(ops) dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0)
+#endif
+
+gp_status od_attr_relu(dnnl_primitive_attr_t *out) {
+  static const char what[] = "attributes";
+  gp_status status = GP_OK;
+  dnnl_post_ops_t ops = NULL;
+  dnnl_primitive_attr_t attr = NULL;
+  *out = NULL;
+  GP_TRY(od_check(dnnl_post_ops_create(&ops), what));
+  GP_TRY(od_check(APPEND_RELU(ops), what));
+  GP_TRY(od_check(dnnl_primitive_attr_create(&attr), what));
+  GP_TRY(od_check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user), what));
+  GP_TRY(od_check(dnnl_primitive_attr_set_post_ops(attr, ops), what));
+  *out = attr;
+  attr = NULL;
+cleanup:
+  if (attr != NULL) dnnl_primitive_attr_destroy(attr);
+  if (ops != NULL) dnnl_post_ops_destroy(ops);
+  return status;
+}
+
 /* ---- Primitive descriptors ---- */
 
 #if IS_V3

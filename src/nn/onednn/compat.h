@@ -30,6 +30,10 @@ bool od_md_equal(const od_md *a, const od_md *b);
 
 GP_NODISCARD gp_status od_memory_create(dnnl_memory_t *out, const od_md *md, dnnl_engine_t engine);
 
+/* Attributes of a primitive whose scratch memory is the caller's and which applies ReLU to its output. The caller destroys
+ * *out. */
+GP_NODISCARD gp_status od_attr_relu(dnnl_primitive_attr_t *out);
+
 /* The window of a convolution, in oneDNN's terms (dilation 0 is none). */
 typedef struct od_window {
   dnnl_dims_t stride, dilation, padding;

@@ -1,5 +1,6 @@
 /* Convolution by oneDNN. The weight is stored in the layout that the forward pass likes best; where a backward pass
  * likes another, weights or their gradient are converted for it, which costs little beside the activations. */
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -20,10 +21,33 @@ typedef struct conv {
   size_t padded_offset; /* in scratch_backward */
   float *mask;          /* of joined groups' weight; else NULL */
   size_t mask_floats;
+  /* A batch norm at inference: the weight times its scale, and its shift as bias, made anew for each call, since training goes
+   * on between calls. Beside what the convolution takes that is little. */
+  const od_weight *stored;
+  int64_t folded_channels; /* 0: none */
+  double eps;
+  size_t scaled_offset, scale_offset, shift_offset; /* in scratch_forward */
 } conv;
+
+static float *forward_scratch(const conv *c, size_t offset) {
+  return (float *)((char *)c->base.at.scratch_forward + offset);
+}
+
+static void fold(const conv *c) {
+  const nn_bindings *at = &c->base.at;
+  float *scale = forward_scratch(c, c->scale_offset), *shift = forward_scratch(c, c->shift_offset);
+  for (int64_t i = 0; i < c->folded_channels; ++i) {
+    double factor = at->folded_value[NN_WEIGHT][i] / sqrt(at->folded_value[NN_RUNNING_VAR][i] + c->eps);
+    double bias = at->value[NN_BIAS] == NULL ? 0 : at->value[NN_BIAS][i];
+    scale[i] = (float)factor;
+    shift[i] = (float)(at->folded_value[NN_BIAS][i] + factor * (bias - at->folded_value[NN_RUNNING_MEAN][i]));
+  }
+  od_weight_scale(c->stored, c->folded_channels, scale, at->value[NN_WEIGHT], forward_scratch(c, c->scaled_offset));
+}
 
 static gp_status conv_forward(nn_kernel *k) {
   conv *c = (conv *)k;
+  if (c->folded_channels > 0) fold(c);
   return od_primitive_run(&c->forward, c->device);
 }
 
@@ -62,6 +86,10 @@ static gp_status conv_bind(nn_kernel *k) {
   GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_BIAS, at->value[NN_BIAS]));
   GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_DST, at->out));
   GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
+  if (c->folded_channels > 0) {
+    GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_WEIGHTS, forward_scratch(c, c->scaled_offset)));
+    GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_BIAS, forward_scratch(c, c->shift_offset)));
+  }
   if (c->convert_weights.primitive != NULL) {
     GP_TRY(od_primitive_set(&c->convert_weights, DNNL_ARG_FROM, weights));
     weights = scratch + c->weights_offset;
@@ -179,6 +207,34 @@ cleanup:
   return status;
 }
 
+/* The forward primitive, with what is folded into it. */
+static gp_status make_forward(conv *c, const nn_kernel_desc *desc, const od_conv_shapes *shapes,
+                              dnnl_primitive_desc_t *pd) {
+  nn_device *device = c->device;
+  gp_status status = GP_OK;
+  bool folded = desc->folded != NULL, bias = desc->node->as.conv.bias || folded;
+  size_t vector = gp_align_up((size_t)desc->out.shape.channels * sizeof(float));
+  dnnl_primitive_attr_t attr = NULL;
+  if (folded && desc->fuse_relu) GP_TRY(od_attr_relu(&attr));
+  GP_TRY(od_conv_forward(pd, device->engine, desc->mode == NN_TRAIN ? dnnl_forward_training : dnnl_forward_inference,
+                         &shapes->src, &c->stored->md, bias ? &shapes->bias : NULL, &shapes->dst, &shapes->window,
+                         attr != NULL ? attr : device->attr));
+  GP_TRY(od_primitive_create(&c->forward, device, *pd,
+                             (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0, 0}));
+  od_describe(&c->base, *pd);
+  c->base.scratch_forward_bytes = c->forward.scratch_bytes;
+  if (!folded) goto cleanup;
+  c->folded_channels = desc->out.shape.channels;
+  c->eps = desc->folded->as.batch_norm.eps;
+  c->scaled_offset = gp_align_up(c->forward.scratch_bytes);
+  c->scale_offset = c->scaled_offset + gp_align_up(od_md_bytes(&c->stored->md));
+  c->shift_offset = c->scale_offset + vector;
+  c->base.scratch_forward_bytes = c->shift_offset + vector;
+cleanup:
+  if (attr != NULL) dnnl_primitive_attr_destroy(attr);
+  return status;
+}
+
 gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
   gp_status status = GP_OK;
   conv *c = NULL;
@@ -197,12 +253,8 @@ gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc 
   c->picture = desc->in[0];
   c->wants_grad_in = desc->wants_grad[0];
   GP_TRY(od_conv_shapes_create(&shapes, desc->node, stored->joined, &desc->in[0], &desc->out));
-  GP_TRY(od_conv_forward(&pd, device->engine, train ? dnnl_forward_training : dnnl_forward_inference, &shapes.src,
-                         &stored->md, bias ? &shapes.bias : NULL, &shapes.dst, &shapes.window, device->attr));
-  GP_TRY(od_primitive_create(&c->forward, device, pd,
-                             (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0, 0}));
-  od_describe(&c->base, pd);
-  c->base.scratch_forward_bytes = c->forward.scratch_bytes;
+  c->stored = stored;
+  GP_TRY(make_forward(c, desc, &shapes, &pd));
   if (train) GP_TRY(make_backward(c, &shapes, &stored->md, bias, pd));
   if (train && stored->joined > 1) GP_TRY(od_weight_mask(device, desc->node, stored, &c->mask, &c->mask_floats));
   *out = &c->base;

@@ -10,7 +10,13 @@ typedef struct od_weight {
   /* The library has only a scalar loop for groups of fewer channels than a block has. So many of them are joined into one
    * group of a block's channels, with zeros between channels of different groups; 1: each is on its own. */
   int32_t joined;
+  /* Float i, unless it is padding, belongs to output channel i / run · block + i % block; 0: to none so regular. */
+  int64_t block, run;
 } od_weight;
+
+/* dst = stored with each output channel times its factor; `factors` has as many as there are channels. Needs a weight with
+ * regular channels. */
+void od_weight_scale(const od_weight *weight, int64_t channels, const float *factors, const float *stored, float *dst);
 
 /* What both passes start from. Zero-initialise; od_conv_shapes_clear() releases it. */
 typedef struct od_conv_shapes {

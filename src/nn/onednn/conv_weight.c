@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "nn/onednn/conv.h"
 
@@ -58,6 +59,71 @@ static int32_t groups_to_join(const nn_node *node, const nn_tensor *in, const nn
   return fits ? (int32_t)(block / channels) : 1;
 }
 
+/* Whether output channels lie in blocks of `block`, outermost, and innermost within such a block. `numbers` holds for each float
+ * its channel's number from 1, or 0. */
+static bool lies_in_blocks(const float *numbers, int64_t floats, int64_t channels, int64_t block) {
+  int64_t blocks = (channels + block - 1) / block, run = floats / blocks;
+  if (floats % blocks != 0 || run % block != 0) return false;
+  for (int64_t i = 0; i < floats; ++i)
+    if (numbers[i] != 0 && numbers[i] != (float)(i / run * block + i % block + 1)) return false;
+  return true;
+}
+
+/* Asks the library where the output channels are: it lays out a weight that holds their numbers. */
+static gp_status find_channels(nn_device *device, const nn_node *node, od_weight *weight, size_t floats) {
+  static const int64_t candidates[] = {16, 8, 32, 48, 64, 1};
+  const int64_t *shape = node->params[NN_WEIGHT].shape, channels = shape[0];
+  int64_t each = shape[1] * shape[2] * shape[3];
+  gp_status status = GP_OK;
+  float *plain = NULL, *stored = NULL;
+  GP_TRY(GP_ALLOC(&plain, (size_t)(channels * each)));
+  GP_TRY(GP_ALLOC(&stored, floats));
+  for (int64_t i = 0; i < channels * each; ++i) plain[i] = (float)(i / each + 1);
+  GP_TRY(od_weight_write(device, node, weight, plain, stored));
+  for (size_t k = 0; k < sizeof candidates / sizeof candidates[0] && weight->block == 0; ++k)
+    if (lies_in_blocks(stored, (int64_t)floats, channels, candidates[k])) weight->block = candidates[k];
+  if (weight->block > 0) weight->run = (int64_t)floats / ((channels + weight->block - 1) / weight->block);
+cleanup:
+  gp_free(plain);
+  gp_free(stored);
+  return status;
+}
+
+bool od_folds_batch_norm(const nn_node *node, const void *layout) {
+  (void)node;
+  return ((const od_weight *)layout)->block > 0;
+}
+
+enum { MOST_BLOCK = 64 };
+
+typedef struct scaling {
+  const od_weight *weight;
+  int64_t channels;
+  const float *factors, *stored;
+  float *dst;
+} scaling;
+
+static void scale_block(void *context, int64_t index) {
+  const scaling *s = context;
+  int64_t block = s->weight->block, run = s->weight->run;
+  float factors[MOST_BLOCK] = {0};
+  for (int64_t l = 0; l < block && index * block + l < s->channels; ++l) factors[l] = s->factors[index * block + l];
+  const float *stored = s->stored + index * run;
+  float *dst = s->dst + index * run;
+  if (block == 1) {
+    for (int64_t i = 0; i < run; ++i) dst[i] = stored[i] * factors[0];
+    return;
+  }
+  for (int64_t i = 0; i < run; i += block)
+    for (int64_t l = 0; l < block; l += 8) /* a constant number, for the vectoriser */
+      for (int64_t k = l; k < l + 8; ++k) dst[i + k] = stored[i + k] * factors[k];
+}
+
+void od_weight_scale(const od_weight *weight, int64_t channels, const float *factors, const float *stored, float *dst) {
+  scaling s = {weight, channels, factors, stored, dst};
+  gp_parallel_for((channels + weight->block - 1) / weight->block, 0, scale_block, &s);
+}
+
 gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
                            void **layout, size_t *floats) {
   gp_status status = GP_OK;
@@ -72,6 +138,7 @@ gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tens
                          node->as.conv.bias ? &shapes.bias : NULL, &shapes.dst, &shapes.window, device->attr));
   GP_TRY(od_md_of_argument(&weight->md, pd, DNNL_ARG_WEIGHTS));
   *floats = od_md_bytes(&weight->md) / sizeof(float);
+  GP_TRY(find_channels(device, node, weight, *floats));
   *layout = weight;
   weight = NULL;
 cleanup:

@@ -93,6 +93,7 @@ const nn_device_class nn_device_onednn = {
     .weight_read = od_weight_read,
     .weight_write = od_weight_write,
     .kernel = kernel,
+    .folds_batch_norm = od_folds_batch_norm,
     .applies_affine = true,
 };
 

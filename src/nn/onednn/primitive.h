@@ -59,6 +59,7 @@ gp_status od_make_cross_entropy(nn_kernel **out, nn_device *device, const nn_ker
 gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
                            void **layout, size_t *floats);
 void od_free_layout(void *layout);
+bool od_folds_batch_norm(const nn_node *node, const void *layout);
 gp_status od_weight_read(nn_device *device, const nn_node *node, const void *layout, const float *stored, float *plain);
 gp_status od_weight_write(nn_device *device, const nn_node *node, const void *layout, const float *plain,
                           float *stored);
