@@ -71,10 +71,11 @@ static void cmyk_to_rgb(uint8_t *rgb, const uint8_t *cmyk) {
 #endif
 
 /* Whether parts come out as in the whole image. libjpeg-turbo 2.1 gives other pixels for some rare samplings (4x2 shrunk,
- * for one), so parts are taken where chroma has half of the rows and columns, or all. */
+ * for one), so parts are taken where chroma has half of the rows and columns, or all; and for progressive files without all
+ * their scans, which it smooths over blocks. */
 static bool can_part(j_decompress_ptr decoder) {
   const jpeg_component_info *parts = decoder->comp_info;
-  bool usual = HAVE_PARTS && parts[0].h_samp_factor <= 2 && parts[0].v_samp_factor <= 2;
+  bool usual = HAVE_PARTS && !decoder->progressive_mode && parts[0].h_samp_factor <= 2 && parts[0].v_samp_factor <= 2;
   for (int i = 1; i < decoder->num_components; ++i) {
     const bool same =
         parts[i].h_samp_factor == parts[0].h_samp_factor && parts[i].v_samp_factor == parts[0].v_samp_factor;
