@@ -116,7 +116,8 @@ static const option_desc options[] = {
     {ENTRY(OPTION_DOUBLE, "data", RECIPE, "lighting", lighting), .metavar = "X", .default_text = "0", .max = 1,
      .help = "standard deviation of noise along the principal components of ImageNet's colours, in training"},
     {ENTRY(OPTION_BOOL, "data", RECIPE, "exact-decode", exact_decode), .default_text = "no",
-     .help = "decode training JPEGs at full size even where 1/2, 1/4 or 1/8 is still larger than the crop becomes"},
+     .help = "decode training JPEGs at full size even where 1/2, 1/4 or 1/8 is still as large as the crop becomes\n"
+             "(that is 1 to 2 grey levels off in the mean)"},
     {ENTRY(OPTION_CHOICE, "data", RECIPE, "on-bad-image", on_bad_image), .choices = "fail|skip", .default_text = "fail",
      .help = "what to do about an image that cannot be read: stop, or go on without it and say so (in training\n"
              "another takes its place)"},
