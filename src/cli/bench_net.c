@@ -6,9 +6,9 @@
 #include "base/status.h"
 #include "cli/bench.h"
 #include "cli/options.h"
-#include "cli/profile.h"
 #include "models/models.h"
 #include "train/model_file.h"
+#include "train/profile.h"
 #include "train/sgd.h"
 
 #include <inttypes.h>
@@ -159,7 +159,7 @@ static gp_status measure(bench *b, nn_mode mode) {
   }
   const bench_times times = bench_summarise(b->seconds, b->config->steps);
   const double peak = peak_mib();
-  if (b->config->profile) GP_TRY(profile_print(stderr, b->net, b->plan, b->config->batch, b->config->steps));
+  if (b->config->profile) GP_TRY(profile_print(stderr, b->net, b->plan, b->config->batch));
   double convolutions;
   GP_TRY(measure_convolutions(b, &convolutions));
   print_measured(b, mode, &times, peak, convolutions);

@@ -249,6 +249,7 @@ typedef struct nn_layer_time {
 /* Measures the layers' times from now on, each from zero. */
 GP_NODISCARD gp_status nn_plan_time(nn_plan *plan);
 nn_layer_time nn_plan_layer_time(const nn_plan *plan, int32_t index); /* index as nn_net_layer()'s */
+int64_t nn_plan_timed_steps(const nn_plan *plan);                     /* forward calls since then */
 
 /* For bounds: runs nothing but the layers of one op (nn_layer_info.op), forward and, in training, backward, over whatever lies in
  * the arenas. Overwrites activations and gradients. */

@@ -47,6 +47,7 @@ struct nn_plan {
   const int32_t *current_labels; /* labels, or NULL: the last call had none */
   double loss;
   nn_layer_time *times; /* [count]; NULL: not measured */
+  int64_t timed_steps;
 };
 
 /* The node whose tensor input k of node i is. */

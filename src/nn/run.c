@@ -89,6 +89,7 @@ static gp_status check_labels(const nn_plan *plan, const int32_t *labels) {
 }
 
 gp_status nn_plan_time(nn_plan *plan) {
+  plan->timed_steps = 0;
   if (plan->times == NULL) return GP_ALLOC(&plan->times, (size_t)plan->count);
   memset(plan->times, 0, (size_t)plan->count * sizeof *plan->times);
   return GP_OK;
@@ -97,6 +98,8 @@ gp_status nn_plan_time(nn_plan *plan) {
 nn_layer_time nn_plan_layer_time(const nn_plan *plan, int32_t index) {
   return plan->times == NULL ? (nn_layer_time){0} : plan->times[index];
 }
+
+int64_t nn_plan_timed_steps(const nn_plan *plan) { return plan->timed_steps; }
 
 static double now(const nn_plan *plan) { return plan->times == NULL ? 0 : gp_seconds(); }
 
@@ -119,6 +122,7 @@ gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *lab
   if (labels != NULL) memcpy(plan->labels, labels, (size_t)plan->desc.batch * sizeof *labels);
   plan->current_labels = labels == NULL ? NULL : plan->labels;
   plan->loss = 0;
+  ++plan->timed_steps;
   nn_tensor input = nn_plan_tensor(plan, 0), plain = input;
   plain.layout = GP_NCHW;
   nn_copy_channels(&plain, images, 0, &input, at(plan, plan->nodes[0].value), 0, input.shape.channels);

@@ -201,6 +201,8 @@ static const option_desc options[] = {
      .help = "do not begin what memory or disk have no room for; no: only say what will be needed"},
     {ENTRY(OPTION_BOOL, "run", RECIPE_RUN, "tensorboard", tensorboard), .default_text = "no",
      .help = "write the log for TensorBoard too: events.out.tfevents.* in the out folder"},
+    {ENTRY(OPTION_BOOL, "run", RUN, "profile", profile), .default_text = "no",
+     .help = "write a table of the layers' times, GFLOP/s and GB/s in training, profile.txt in the out folder"},
     {ENTRY(OPTION_INT64, "run", RECIPE_RUN, "checkpoint-every", checkpoint_every), .metavar = "N", .default_text = "0",
      .max = NO_LIMIT, .help = "steps between checkpoints in mid-epoch; 0: only at the end of each epoch"},
     {ENTRY(OPTION_BOOL, "run", RECIPE_RUN, "save-last-checkpoint", save_last_checkpoint), .default_text = "no",

@@ -65,6 +65,7 @@ typedef struct train_config {
   int64_t workers, threads;  /* threads 0: as many as the machine has */
   int64_t print_freq;        /* steps between lines; 0: none */
   bool space_check;          /* refuse what memory and disk have no room for */
+  bool profile;              /* measure the layers' times */
   bool tensorboard;          /* write event files too */
   int64_t checkpoint_every;  /* steps between checkpoints in mid-epoch; 0: only at the end of each epoch */
   bool save_last_checkpoint; /* keep one checkpoint rather than one for each epoch */

@@ -52,7 +52,8 @@ GP_NODISCARD gp_status train_session_clear_earlier(train_session *session, const
 /* out_dir/NAME, for gp_free(). */
 GP_NODISCARD gp_status train_session_path(const train_session *session, const char *name, char **out);
 
-#define TRAIN_BEST_NAME "model_best.safetensors"
-#define TRAIN_LAST_NAME "checkpoint_last.safetensors"
+#define TRAIN_BEST_NAME    "model_best.safetensors"
+#define TRAIN_PROFILE_NAME "profile.txt"
+#define TRAIN_LAST_NAME    "checkpoint_last.safetensors"
 
 #endif

@@ -8,6 +8,7 @@
 #include "train/evaluate.h"
 #include "train/gradient.h"
 #include "train/pass.h"
+#include "train/profile.h"
 #include "train/session.h"
 #include "train/sgd.h"
 #include "train/stop.h"
@@ -275,6 +276,32 @@ static gp_status train_epochs(train_session *session, train_result *result) {
   return written == GP_OK ? gp_fail(status, "stopped by a signal after step %" PRId64, state->step) : written;
 }
 
+/* Of whole batches, or their parts: the last, smaller batch of an epoch has a plan of its own. */
+static gp_status write_profile(const train_session *session) {
+  gp_status status = GP_OK;
+  char *path = NULL;
+  const nn_plan *plan = session->train_plans.plans[0].plan;
+  if (nn_plan_timed_steps(plan) == 0) return GP_OK;
+  GP_TRY(train_session_path(session, TRAIN_PROFILE_NAME, &path));
+  GP_TRY(profile_write(path, session->net, plan, session->train_plans.plans[0].batch));
+  train_message(session->observer, "the layers' times: %s", path);
+cleanup:
+  gp_free(path);
+  return status;
+}
+
+static gp_status train_profiled(train_session *session, train_result *result) {
+  if (!session->config->profile) return train_epochs(session, result);
+  gp_status status = nn_plan_time(session->train_plans.plans[0].plan);
+  if (status != GP_OK) return status;
+  status = train_epochs(session, result);
+  if (status != GP_OK && status != GP_ERROR_INTERRUPTED) return status;
+  gp_status written = write_profile(session);
+  return written == GP_OK && status != GP_OK
+             ? gp_fail(status, "stopped by a signal after step %" PRId64, session->state.step)
+             : written;
+}
+
 gp_status train_run(const train_config *config, const train_observer *observer, train_result *result) {
   gp_status status = GP_OK;
   train_session session = {0};
@@ -284,7 +311,7 @@ gp_status train_run(const train_config *config, const train_observer *observer, 
   begin_result(&session, result);
   /* Newer than what an earlier run left: killed before its first checkpoint, this run is resumed and not that one. */
   if (session.over_earlier) GP_TRY(write_checkpoint(&session, TRAIN_LAST_NAME, result));
-  GP_TRY(config->evaluate ? test_pass_run(&session, &meter, result) : train_epochs(&session, result));
+  GP_TRY(config->evaluate ? test_pass_run(&session, &meter, result) : train_profiled(&session, result));
 cleanup:
   result->epochs = session.state.epoch;
   result->steps = session.state.step;

@@ -1,8 +1,8 @@
-"""gausspool bench net: its rows and the table of layers."""
+"""gausspool bench net: its rows; the table of layers, there and of a training."""
 import json
 import re
 
-from helpers import succeeds
+from helpers import succeeds, train_arguments
 
 NET = ("bench", "net", "--arch", "resnet8", "--pool", "gauss_CN", "--batch", "4", "--image", "32", "--steps", "2")
 
@@ -25,3 +25,12 @@ def test_profile_is_a_table_of_the_layers():
     conv = next(row for row in rows if row[0] == "conv1")
     assert conv[1] == "conv" and float(conv[2]) > 0 and float(conv[3]) > 0 and float(conv[4]) > 0
     assert re.search(r"^layer +op +fwd ms +bwd ms +GFLOP/s +GB/s +share$", done.stderr, re.MULTILINE)
+
+
+def test_training_writes_a_profile(data, tmp_path):
+    out = tmp_path / "out"
+    done = succeeds(*train_arguments(data, out), "--profile", "--max-steps", 3)
+    assert f"the layers' times: {out / 'profile.txt'}" in done.stdout
+    lines = (out / "profile.txt").read_text().splitlines()
+    assert lines[0].split()[:2] == ["layer", "op"] and any(line.startswith("layer2.0.pooling ") for line in lines)
+    assert not (out / "profile.txt.tmp").exists()

@@ -1,9 +1,10 @@
-#include "cli/profile.h"
+#include "train/profile.h"
 
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "train/atomic_file.h"
 
 typedef struct profile_row {
   nn_layer_info layer;
@@ -34,10 +35,11 @@ static void print_row(FILE *out, const profile_row *row, int64_t batch, int64_t 
   fprintf(out, " %8.1f %6.2f%%\n", bytes * rate, 100 * row->seconds / total);
 }
 
-gp_status profile_print(FILE *out, const nn_net *net, const nn_plan *plan, int64_t batch, int64_t steps) {
+gp_status profile_print(FILE *out, const nn_net *net, const nn_plan *plan, int64_t batch) {
   gp_status status = GP_OK;
   profile_row *rows = NULL;
   int32_t count = 0;
+  const int64_t steps = nn_plan_timed_steps(plan);
   double total = 0;
   GP_TRY(GP_ALLOC(&rows, (size_t)nn_net_layer_count(net)));
   for (int32_t i = 0; i < nn_net_layer_count(net); ++i) {
@@ -53,5 +55,22 @@ gp_status profile_print(FILE *out, const nn_net *net, const nn_plan *plan, int64
   fprintf(out, "%-32s %-18s %19.3f\n", "all layers", "", 1e3 * total / (double)steps);
 cleanup:
   gp_free(rows);
+  return status;
+}
+
+gp_status profile_write(const char *path, const nn_net *net, const nn_plan *plan, int64_t batch) {
+  gp_status status = GP_OK;
+  char *text = NULL;
+  size_t bytes = 0;
+  FILE *memory = open_memstream(&text, &bytes);
+  if (memory == NULL) GP_TRY(gp_fail(GP_ERROR_OUT_OF_MEMORY, "no memory for the table of layers"));
+  GP_TRY(profile_print(memory, net, plan, batch));
+  const bool failed = ferror(memory) != 0;
+  if (fclose(memory) != 0 || failed) status = gp_fail(GP_ERROR_OUT_OF_MEMORY, "no memory for the table of layers");
+  memory = NULL;
+  if (status == GP_OK) status = atomic_file_replace(path, text, bytes);
+cleanup:
+  if (memory != NULL) fclose(memory);
+  free(text);
   return status;
 }
