@@ -64,6 +64,7 @@ typedef struct train_config {
   int64_t start_epoch;       /* -1: where the checkpoint stopped, else 0-based */
   int64_t workers, threads;  /* threads 0: as many as the machine has */
   int64_t print_freq;        /* steps between lines; 0: none */
+  int64_t memory_limit;      /* MiB; 0: none. Batches are taken in as many parts as it takes */
   bool space_check;          /* refuse what memory and disk have no room for */
   bool profile;              /* measure the layers' times */
   bool tensorboard;          /* write event files too */

@@ -111,15 +111,9 @@ cleanup:
 
 /* ---- Net ---- */
 
-static gp_status build_net(train_session *session) {
+static gp_status begin_weights(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
-  GP_TRY(model_net_create(&session->net, &session->info,
-                          &(model_net_desc){.batch = config->batch_size / config->accumulate,
-                                            .trainable = !config->evaluate,
-                                            .averaged = !config->evaluate && config->ema_decay > 0,
-                                            .zero_init_residual = config->zero_init_residual,
-                                            .label_smoothing = config->label_smoothing}));
   GP_TRY(nn_net_init(session->net, (uint64_t)config->seed));
   if (config->pretrained[0] != '\0' && config->resume[0] != '\0')
     train_message(session->observer, "pretrained: %s is not read, the checkpoint has the weights", config->pretrained);
@@ -128,20 +122,6 @@ static gp_status build_net(train_session *session) {
   const nn_arenas arenas = nn_net_arenas(session->net);
   if (arenas.average != NULL) weight_average_start(&arenas);
   if (!config->decay_norm_bias) GP_TRY(sgd_find_vectors(session->net, &session->undecayed, &session->undecayed_count));
-  if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, arenas.count));
-  GP_TRY(train_plans_create(&session->test_plans, session->net,
-                            &(train_plans_desc){.mode = NN_INFER,
-                                                .reserve_later = true,
-                                                .batch = train_test_batch_size(config),
-                                                .samples = data_source_get_info(session->test_source)->count}));
-  if (!config->evaluate)
-    GP_TRY(train_plans_create(&session->train_plans, session->net,
-                              &(train_plans_desc){.mode = NN_TRAIN,
-                                                  .reserve_later = true,
-                                                  .batch = config->batch_size,
-                                                  .samples = data_source_get_info(session->train_source)->count,
-                                                  .parts = config->accumulate,
-                                                  .drop_last = config->drop_last}));
 cleanup:
   return status;
 }
@@ -158,11 +138,14 @@ static gp_status open_report(train_session *session) {
 
 gp_status train_session_open(train_session *session, const train_config *config, const train_observer *observer) {
   gp_status status = GP_OK;
-  *session = (train_session){.config = config, .observer = observer, .folder = -1};
+  *session = (train_session){.chosen = *config, .observer = observer, .folder = -1};
+  session->config = &session->chosen;
   GP_TRY(train_config_check(config));
-  GP_TRY(train_session_open_data(session));
-  GP_TRY(train_schedule_init(&session->schedule, config, session->batches));
-  GP_TRY(build_net(session));
+  GP_TRY(train_session_open_sources(session));
+  GP_TRY(train_session_build(session));
+  GP_TRY(train_session_open_loaders(session));
+  GP_TRY(train_schedule_init(&session->schedule, session->config, session->batches));
+  GP_TRY(begin_weights(session));
   GP_TRY(train_resume(session));
   session->state.samples = data_source_get_info(session->train_source)->count;
   session->state.labels = session->labels;

@@ -10,7 +10,8 @@
 #include "train/sgd.h"
 
 typedef struct train_session {
-  const train_config *config;
+  train_config chosen;            /* as configured, but for what --memory-limit decides; its strings are the caller's */
+  const train_config *config;     /* that */
   const train_observer *observer; /* may be NULL */
   data_source *train_source, *test_source;
   data_loader *train_loader, *test_loader;
@@ -37,8 +38,16 @@ GP_NODISCARD gp_status train_session_open(train_session *session, const train_co
                                           const train_observer *observer);
 void train_session_close(train_session *session);
 
-/* Opens sources and loaders, and describes the model in session->info; the first thing to be done. */
-GP_NODISCARD gp_status train_session_open_data(train_session *session);
+/* Opens the sources and describes the model in session->info; the first thing to be done. */
+GP_NODISCARD gp_status train_session_open_sources(train_session *session);
+GP_NODISCARD gp_status train_session_open_loaders(train_session *session);
+
+/* The net and its plans, which do not have their memory yet. With --memory-limit, unless the run goes on from a checkpoint or
+ * --accumulate is given, in as many parts of a batch as it takes to stay below it. GP_ERROR_OUT_OF_MEMORY if none do. */
+GP_NODISCARD gp_status train_session_build(train_session *session);
+
+/* Bytes of memory that the run takes, in all. */
+uint64_t train_session_memory(const train_session *session);
 
 /* Tells what memory and disk the run will need, and refuses what cannot fit, unless config->space_check is off. Before
  * the plans have taken their memory; out_dir must exist. */

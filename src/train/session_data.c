@@ -158,7 +158,7 @@ static void report_note(const train_session *session, const data_source *source)
 
 /* ---- All of it ---- */
 
-static gp_status open_sources(train_session *session) {
+gp_status train_session_open_sources(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
   data_source_desc source = {.dataset = config->dataset,
@@ -172,16 +172,15 @@ static gp_status open_sources(train_session *session) {
   report_note(session, session->train_source);
   report_note(session, session->test_source);
   GP_TRY(check_same_shape(session));
+  GP_TRY(describe_model(session));
 cleanup:
   return status;
 }
 
-gp_status train_session_open_data(train_session *session) {
+gp_status train_session_open_loaders(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
   const bool skip = config->on_bad_image == TRAIN_BAD_IMAGE_SKIP;
-  GP_TRY(open_sources(session));
-  GP_TRY(describe_model(session));
   GP_TRY(data_loader_create(&session->train_loader, &(data_loader_desc){.source = session->train_source,
                                                                         .transform = transform_of(session, true),
                                                                         .batch_size = config->batch_size,

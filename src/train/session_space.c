@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* What the program and its libraries take besides: code, generated kernels, threads' stacks. */
+enum { PROGRAM_BYTES = 64 << 20 };
 enum { HEADER_BYTES = 64 << 10, LOG_BYTES = 256 << 10 }; /* more than a checkpoint's header, logs and curves take */
 
 static uint64_t weight_bytes(const train_session *session) {
@@ -60,17 +62,27 @@ static int64_t new_checkpoints(const train_session *session) {
   return epochs + !is_there(session, TRAIN_LAST_NAME);
 }
 
+static uint64_t activation_bytes(const train_session *session) {
+  const size_t of_train = train_plans_activation_bytes(&session->train_plans);
+  const size_t of_test = train_plans_activation_bytes(&session->test_plans);
+  return of_train > of_test ? of_train : of_test;
+}
+
+uint64_t train_session_memory(const train_session *session) {
+  return PROGRAM_BYTES + weight_bytes(session) + batch_bytes(session) + activation_bytes(session) +
+         model_tensors_bytes(session->net, true);
+}
+
 gp_status train_session_check_space(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
-  const size_t of_train = train_plans_activation_bytes(&session->train_plans);
-  const size_t of_test = train_plans_activation_bytes(&session->test_plans);
+  const uint64_t activations = activation_bytes(session);
   const uint64_t copy = model_tensors_bytes(session->net, true), model = model_tensors_bytes(session->net, false);
   const train_needs needs = {.weights = weight_bytes(session),
-                             .activations = of_train > of_test ? of_train : of_test,
+                             .activations = activations,
                              .batches = batch_bytes(session),
                              .copy = copy,
-                             .to_come = (of_train > of_test ? of_train : of_test) + copy,
+                             .to_come = activations + copy,
                              .checkpoint = copy + HEADER_BYTES,
                              .checkpoints = new_checkpoints(session),
                              .others = model * (is_there(session, TRAIN_BEST_NAME) ? 1 : 2) + LOG_BYTES};

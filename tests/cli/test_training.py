@@ -2,6 +2,7 @@
 import csv
 import json
 import random
+import re
 import signal
 import subprocess
 import time
@@ -242,3 +243,17 @@ def test_pretrained_says_what_it_took(data, tmp_path):
     assert len(told) == 2 and "tensors taken" in told[0] and "layer2.0.pooling" in told[1]
     fails(*train_arguments(data, tmp_path / "x", evaluate=True, resume=tmp_path / "skip", pretrained=tmp_path / "skip"), status=2,
           names="--evaluate")
+
+
+def test_memory_limit_chooses_the_parts(data, tmp_path):
+    """As --accumulate of what it chose, byte for byte; and resumed without it."""
+    out, same = tmp_path / "out", tmp_path / "same"
+    done = succeeds(*train_arguments(data, out, epochs=1, memory_limit=78))
+    found = re.search(r"memory-limit: 78 MiB: batches of 32 in (\d+) parts of (\d+), which take (\d+) MiB", done.stdout)
+    parts, part, taken = map(int, found.groups())
+    assert parts > 1 and parts * part == 32 and taken <= 78
+    assert re.search(rf"^accumulate = {parts}$", (out / "config.ini").read_text(), re.MULTILINE)
+    succeeds(*train_arguments(data, same, epochs=1, accumulate=parts, test_batch_size=part))
+    assert (out / "model_best.safetensors").read_bytes() == (same / "model_best.safetensors").read_bytes()
+    succeeds("train", "--data", data, "--resume", out, "--epochs", 2, "--threads", 2)
+    fails(*train_arguments(data, tmp_path / "none", memory_limit=20), names=("memory-limit", "20 MiB", "batch-size"))

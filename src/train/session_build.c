@@ -1,0 +1,91 @@
+/* Builds the net of a run and its plans, in as many parts of a batch as the memory asks for. */
+#include "base/memory.h"
+#include "base/status.h"
+#include "train/pass.h"
+#include "train/session.h"
+#include "train/space.h"
+
+#include <inttypes.h>
+
+static void clear(train_session *session) {
+  train_plans_clear(&session->train_plans);
+  train_plans_clear(&session->test_plans);
+  nn_net_destroy(&session->net);
+  gp_free(session->gradient_sum);
+  session->gradient_sum = NULL;
+}
+
+static gp_status build(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  GP_TRY(model_net_create(&session->net, &session->info,
+                          &(model_net_desc){.batch = config->batch_size / config->accumulate,
+                                            .trainable = !config->evaluate,
+                                            .averaged = !config->evaluate && config->ema_decay > 0,
+                                            .zero_init_residual = config->zero_init_residual,
+                                            .label_smoothing = config->label_smoothing}));
+  if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, nn_net_arenas(session->net).count));
+  GP_TRY(train_plans_create(&session->test_plans, session->net,
+                            &(train_plans_desc){.mode = NN_INFER,
+                                                .reserve_later = true,
+                                                .batch = train_test_batch_size(config),
+                                                .samples = data_source_get_info(session->test_source)->count}));
+  if (!config->evaluate)
+    GP_TRY(train_plans_create(&session->train_plans, session->net,
+                              &(train_plans_desc){.mode = NN_TRAIN,
+                                                  .reserve_later = true,
+                                                  .batch = config->batch_size,
+                                                  .samples = data_source_get_info(session->train_source)->count,
+                                                  .parts = config->accumulate,
+                                                  .drop_last = config->drop_last}));
+cleanup:
+  return status;
+}
+
+static void tell(const train_session *session) {
+  const train_config *config = session->config;
+  char bytes[SPACE_TEXT_SIZE];
+  train_message(session->observer,
+                "memory-limit: %" PRId64 " MiB: batches of %" PRId64 " in %" PRId64 " parts of %" PRId64
+                ", which take %s",
+                config->memory_limit, config->batch_size, config->accumulate, config->batch_size / config->accumulate,
+                space_text(train_session_memory(session), bytes));
+}
+
+/* Why the least that there is does not do: the parts cannot be smaller, or would be too small to train on. */
+static gp_status too_much(uint64_t least, int64_t part, int64_t limit) {
+  char bytes[SPACE_TEXT_SIZE];
+  return gp_fail(GP_ERROR_OUT_OF_MEMORY,
+                 "memory-limit: the run needs %s, with %" PRId64 " images at a time, found %" PRId64
+                 " MiB: raise it, or use a smaller --batch-size, --test-batch-size, net or image",
+                 space_text(least, bytes), part, limit);
+}
+
+gp_status train_session_build(train_session *session) {
+  train_config *chosen = &session->chosen;
+  const bool decided = chosen->accumulate > 1 || chosen->resume[0] != '\0';
+  const int64_t asked_test_batch = chosen->test_batch_size, limit = chosen->memory_limit;
+  uint64_t least = UINT64_MAX;
+  int64_t least_part = chosen->batch_size;
+  if (limit == 0 || chosen->evaluate) return build(session);
+  for (int64_t parts = decided ? chosen->accumulate : 1; parts <= chosen->batch_size; ++parts) {
+    if (chosen->batch_size % parts != 0) continue;
+    chosen->accumulate = parts;
+    if (asked_test_batch == 0 && parts > 1) chosen->test_batch_size = chosen->batch_size / parts;
+    gp_status status = build(session);
+    /* What is wrong with whole batches is wrong; parts may only be too small. */
+    if (status != GP_OK) return least == UINT64_MAX ? status : too_much(least, least_part, limit);
+    const uint64_t bytes = train_session_memory(session);
+    if (bytes <= (uint64_t)limit << 20) {
+      tell(session);
+      return GP_OK;
+    }
+    if (bytes < least) {
+      least = bytes;
+      least_part = chosen->batch_size / parts;
+    }
+    clear(session);
+    if (decided) break;
+  }
+  return too_much(least, least_part, limit);
+}
