@@ -87,25 +87,31 @@ static bool stopped(void *context) {
   return train_stop_requested() != 0;
 }
 
-static gp_status pack_split(const pack_config *config, data_split split, const char *name) {
+static const char *split_name(data_split split) { return split == DATA_TRAIN ? "train" : "test"; }
+
+static data_pack_desc describe(const pack_config *config, data_split split) {
+  return (data_pack_desc){.dataset = config->dataset,
+                          .dir = config->folders[0],
+                          .split = split,
+                          .out = config->folders[1],
+                          .shard_bytes = config->shard_mib << 20,
+                          .side = (int32_t)config->side,
+                          .quality = (int32_t)config->quality,
+                          .threads = (int32_t)config->threads,
+                          .lenient = config->on_bad_image == 1,
+                          .report_bad = report_bad,
+                          .progress = show_progress,
+                          .stopped = stopped,
+                          .context = (void *)(uintptr_t)split_name(split)};
+}
+
+static gp_status pack_split(const pack_config *config, data_split split) {
   gp_status status = GP_OK;
+  const data_pack_desc desc = describe(config, split);
   data_pack_result result;
   char images[CLI_NUMBER_SIZE], megabytes[CLI_NUMBER_SIZE];
-  GP_TRY(data_pack(&(data_pack_desc){.dataset = config->dataset,
-                                     .dir = config->folders[0],
-                                     .split = split,
-                                     .out = config->folders[1],
-                                     .shard_bytes = config->shard_mib << 20,
-                                     .side = (int32_t)config->side,
-                                     .quality = (int32_t)config->quality,
-                                     .threads = (int32_t)config->threads,
-                                     .lenient = config->on_bad_image == 1,
-                                     .report_bad = report_bad,
-                                     .progress = show_progress,
-                                     .stopped = stopped,
-                                     .context = (void *)(uintptr_t)name},
-                   &result));
-  printf("%s: %s images, %s MB in %" PRId64 " tar file%s", name, cli_number(result.images, images),
+  GP_TRY(data_pack(&desc, &result));
+  printf("%s: %s images, %s MB in %" PRId64 " tar file%s", split_name(split), cli_number(result.images, images),
          cli_number((result.bytes + 500000) / 1000000, megabytes), result.shards, result.shards == 1 ? "" : "s");
   if (config->side > 0) printf("; %" PRId64 " resized", result.resized);
   if (result.left_out > 0) printf("; %" PRId64 " left out", result.left_out);
@@ -114,27 +120,23 @@ cleanup:
   return status;
 }
 
-/* The test images are packed where there are any: a training set alone is fine. */
+/* Both splits are checked before the first is packed, which may take hours. The test images are packed where there are
+ * any: a training set alone is fine. */
 static gp_status pack(void *opaque) {
   const pack_config *config = opaque;
   gp_status status = GP_OK;
-  data_source *probe = NULL;
+  const data_pack_desc train = describe(config, DATA_TRAIN), test = describe(config, DATA_TEST);
+  GP_TRY(data_pack_check(&train));
+  status = data_pack_check(&test);
+  const bool tests = status != GP_ERROR_NOT_FOUND;
+  if (!tests) printf("no test images: %s\n", gp_last_error());
+  if (tests) GP_TRY(status);
+  status = GP_OK;
   if (mkdir(config->folders[1], 0777) != 0 && errno != EEXIST)
     GP_TRY(gp_fail(GP_ERROR_IO, "%s: cannot make the folder: %s", config->folders[1], strerror(errno)));
   GP_TRY(train_stop_install());
-  GP_TRY(pack_split(config, DATA_TRAIN, "train"));
-  status = data_source_create(&probe, &(data_source_desc){.dataset = config->dataset,
-                                                          .dir = config->folders[0],
-                                                          .split = DATA_TEST,
-                                                          .lenient = config->on_bad_image == 1});
-  data_source_destroy(&probe);
-  if (status == GP_ERROR_NOT_FOUND) {
-    printf("no test images: %s\n", gp_last_error());
-    status = GP_OK;
-    goto cleanup;
-  }
-  GP_TRY(status);
-  GP_TRY(pack_split(config, DATA_TEST, "test"));
+  GP_TRY(pack_split(config, DATA_TRAIN));
+  if (tests) GP_TRY(pack_split(config, DATA_TEST));
 cleanup:
   return status;
 }

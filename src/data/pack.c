@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK = 64, MAX_PACK_SHARDS = 99999 }; /* images that are prepared side by side */
@@ -185,16 +186,45 @@ cleanup:
 
 /* ---- All of it ------------------------------------------------------------------------------- */
 
-static gp_status open_all(packing *p) {
+/* Tar files among the images would be taken for a packed set, by whatever opens the folder next. */
+static gp_status check_distinct(const char *dir, const char *out) {
+  struct stat from, to;
+  if (dir == NULL || stat(dir, &from) != 0 || stat(out, &to) != 0) return GP_OK;
+  if (from.st_dev != to.st_dev || from.st_ino != to.st_ino) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is the folder of the images: expected another one to pack into", out);
+}
+
+static gp_status expect_absent(const char *path) {
+  if (access(path, F_OK) != 0) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is there already: expected a folder that nothing was packed into",
+                 path);
+}
+
+/* All that can be wrong before the first image. */
+static gp_status open_source(packing *p) {
   gp_status status = GP_OK;
   const data_pack_desc *desc = p->desc;
+  char name[64], path[PATH_MAX];
+  if (desc->shard_bytes < 1 || desc->side < 0 || (desc->side > 0 && (desc->quality < 1 || desc->quality > 100)))
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "pack: shards of %" PRId64 " bytes, side %d, quality %d",
+                   desc->shard_bytes, desc->side, desc->quality));
+  GP_TRY(check_distinct(desc->dir, desc->out));
   GP_TRY(data_join_path(p->index_path, desc->out, data_shards_index_name(desc->split)));
-  if (access(p->index_path, F_OK) == 0)
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is there already: expected a folder that nothing was packed into",
-                   p->index_path));
+  GP_TRY(expect_absent(p->index_path));
+  shard_name(p, 0, name);
+  GP_TRY(data_join_path(path, desc->out, name));
+  GP_TRY(expect_absent(path));
   GP_TRY(data_source_create(
       &p->source,
       &(data_source_desc){.dataset = desc->dataset, .dir = desc->dir, .split = desc->split, .lenient = desc->lenient}));
+cleanup:
+  return status;
+}
+
+static gp_status open_all(packing *p) {
+  gp_status status = GP_OK;
+  const data_pack_desc *desc = p->desc;
+  GP_TRY(open_source(p));
   GP_TRY(data_join_path(p->part_path, desc->out, "samples.tmp"));
   p->samples = fopen(p->part_path, "w+b");
   if (p->samples == NULL) GP_TRY(gp_fail(GP_ERROR_IO, "%s: cannot create: %s", p->part_path, strerror(errno)));
@@ -225,13 +255,17 @@ cleanup:
   return status;
 }
 
+gp_status data_pack_check(const data_pack_desc *desc) {
+  packing p = {.desc = desc};
+  const gp_status status = open_source(&p);
+  data_source_destroy(&p.source);
+  return status;
+}
+
 gp_status data_pack(const data_pack_desc *desc, data_pack_result *result) {
   packing p = {.desc = desc, .result = result};
   gp_status status = GP_OK;
   *result = (data_pack_result){0};
-  if (desc->shard_bytes < 1 || desc->side < 0 || (desc->side > 0 && (desc->quality < 1 || desc->quality > 100)))
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pack: shards of %" PRId64 " bytes, side %d, quality %d",
-                   desc->shard_bytes, desc->side, desc->quality);
   GP_TRY(open_all(&p));
   GP_TRY(pack_all(&p));
 cleanup:

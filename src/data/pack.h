@@ -26,8 +26,13 @@ typedef struct data_pack_result {
   int64_t bytes; /* of the shards */
 } data_pack_result;
 
-/* Packs one split. The index is written last, so that what an interrupted call leaves is not taken for a data set.
- * Errors: those of the source; GP_ERROR_IO, GP_ERROR_INVALID_ARGUMENT (names with line ends, a folder packed already). */
+/* Finds what would stop data_pack() before it reads an image, and writes nothing: the folders, the classes, what `out` holds
+ * already. `out` need not exist yet. Errors: those of the source; GP_ERROR_INVALID_ARGUMENT. */
+GP_NODISCARD gp_status data_pack_check(const data_pack_desc *desc);
+
+/* Packs one split, after data_pack_check(). The index is written last, so that what an interrupted call leaves is not taken for a data set.
+ * Errors: those of the source; GP_ERROR_IO, GP_ERROR_INVALID_ARGUMENT (names with line ends, a folder packed already, `out`
+ * is `dir`). */
 GP_NODISCARD gp_status data_pack(const data_pack_desc *desc, data_pack_result *result);
 
 #endif

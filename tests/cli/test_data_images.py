@@ -122,6 +122,25 @@ def test_pack_and_tar(images, tmp_path):
     fails("pack", images, status=2, names="two folders")
 
 
+def test_pack_checks_everything_first(images, tmp_path):
+    before = sorted(images.rglob("*"))
+    fails("pack", images, images, names=["folder of the images", "another"])
+    fails("pack", images, images / "train" / "..", names="folder of the images")
+    assert sorted(images.rglob("*")) == before
+    out = tmp_path / "out"
+    (images / "val" / "dog").mkdir()
+    fails("pack", images, out, names=["val/dog", "training set"])
+    assert not out.exists()
+    (images / "val" / "dog").rmdir()
+    out.mkdir()
+    (out / "test-00000.tar").touch()
+    fails("pack", images, out, names=["test-00000.tar", "there already"])
+    assert len(list(out.iterdir())) == 1
+    shutil.rmtree(images / "val")
+    (out / "test-00000.tar").unlink()
+    assert "no test images" in succeeds("pack", images, out).stdout
+
+
 def test_cifar10_as_a_folder(tmp_path):
     data = tmp_path / "data"
     for split in ("train", "test"):
