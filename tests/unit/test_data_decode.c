@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "data/decode.h"
+#include "data/encode.h"
 #include "data/file.h"
 
 #include <stdio.h>
@@ -336,6 +337,36 @@ static void says_what_jpeg_needs(void **state) {
 }
 #endif
 
+#ifdef DATA_HAVE_JPEG
+/* Noise takes many times the room that encoding begins with; each step may find no memory. */
+static void encodes_jpeg_with_little_memory(void **state) {
+  (void)state;
+  data_image noise = {0}, back = {0};
+  data_sample sample = {0};
+  uint32_t word = 1;
+  uint64_t failures = 0;
+  gp_status status;
+  test_expect_ok(data_image_reserve(&noise, 200, 150, 3));
+  for (int i = 0; i < 200 * 150 * 3; ++i) noise.pixels[i] = (uint8_t)((word = word * 1664525u + 1013904223u) >> 24);
+  do {
+    gp_alloc_fail_after(++failures);
+    status = data_jpeg_encode(&sample, &noise, 100);
+    gp_alloc_fail_after(0);
+    assert_true(status == GP_OK ? sample.encoded : status == GP_ERROR_OUT_OF_MEMORY && !sample.encoded);
+    if (status != GP_OK) data_sample_free(&sample);
+  } while (status != GP_OK);
+  assert_true(failures >= 4); /* the first room, and two growths at least */
+  test_expect_ok(decode_tight(&back, sample.bytes, sample.size, &as_stored));
+  int64_t apart = 0;
+  for (int i = 0; i < 200 * 150 * 3; i += 3) apart += abs(back.pixels[i + 1] - noise.pixels[i + 1]);
+  assert_int_equal(back.height * 1000 + back.width, 200150);
+  assert_true(apart < 40 * 200 * 150); /* chroma is halved; unlike noise would be 85 apart */
+  data_image_free(&noise);
+  data_image_free(&back);
+  data_sample_free(&sample);
+}
+#endif
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(reads_pnm),        cmocka_unit_test(refuses_bad_pnm),
@@ -347,7 +378,7 @@ int main(void) {
 #endif
 #ifdef DATA_HAVE_JPEG
       cmocka_unit_test(reads_jpeg),       cmocka_unit_test(reads_cmyk_as_pillow),
-      cmocka_unit_test(refuses_bad_jpeg),
+      cmocka_unit_test(refuses_bad_jpeg), cmocka_unit_test(encodes_jpeg_with_little_memory),
 #else
       cmocka_unit_test(says_what_jpeg_needs),
 #endif
