@@ -1,10 +1,13 @@
 """Memory that outlives its tensor: large outputs lie in blocks that later ones use again."""
 import gc
 import mmap
+import os
+import signal
 import threading
 
 import pytest
 import torch
+from torch import nn
 
 from gausspool.torch import GaussianPooling2d, _memory, avg_pool2d, empty_cache
 
@@ -124,3 +127,59 @@ def test_many_threads():
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("after", [lambda y: torch.relu_(y), lambda y: y.add_(1), lambda y: y.detach_(),
+                                   lambda y: nn.functional.dropout(y, 0.5, inplace=True)])
+def test_large_outputs_can_be_changed_in_place(after):
+    x = torch.randn(8, 64, 192, 192).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = after(avg_pool2d(x, 2))
+    if y.requires_grad:
+        y.sum().backward()
+        assert x.grad.shape == x.shape
+    net = nn.Sequential(GaussianPooling2d(64, 2), nn.ReLU(inplace=True))
+    net(x).sum().backward()
+
+
+def test_a_refused_request_changes_no_bound():
+    assert _memory._blocks.take(1 << 60, None) is None
+    tensors = [make(16) for _ in range(6)]
+    del tensors
+    gc.collect()
+    assert sum(kept()) <= 1.5 * (16 + 2) * MIB
+
+
+def test_what_is_kept_gives_way(monkeypatch):
+    tensor = make(64)
+    del tensor
+    real, calls = mmap.mmap, []
+
+    def refuse_while_kept(*args, **kwargs):
+        calls.append(kept())
+        if kept():
+            raise OSError("no address space")
+        return real(*args, **kwargs)
+    monkeypatch.setattr(mmap, "mmap", refuse_while_kept)
+    assert make(96).fill_(1).numel() and len(calls) == 2
+
+
+def test_a_forked_process_does_not_wait_for_its_parents_threads():
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with _memory._blocks._lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends a child that waits
+        make(16)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert status == 0

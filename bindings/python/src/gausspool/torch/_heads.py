@@ -5,9 +5,16 @@ from torch.nn import functional as F
 
 from .onnx import exporting
 
-_HAS_MKL = torch.backends.mkl.is_available()
-# What torch.utils.mkldnn runs Linear layers on.
-_mkldnn_linear = getattr(torch._C._nn, "mkldnn_linear", None) if torch.backends.mkldnn.is_available() else None
+
+def _find_mkldnn_linear():
+    """What torch.utils.mkldnn runs Linear layers on; only for PyTorch 1 without MKL, Debian's: torch.compile, torch.export and
+    torch.func, which came later, do not know oneDNN's own tensors."""
+    if torch.backends.mkl.is_available() or not torch.backends.mkldnn.is_available() or torch.__version__.split(".")[0] != "1":
+        return None
+    return getattr(torch._C._nn, "mkldnn_linear", None)
+
+
+_mkldnn_linear = _find_mkldnn_linear()
 
 
 def _plain(x: Tensor, weight: Tensor) -> bool:
@@ -17,9 +24,9 @@ def _plain(x: Tensor, weight: Tensor) -> bool:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """F.linear of (n, c), by oneDNN where PyTorch comes without MKL: its own matrix product may be a plain loop there, and a
-    convolution would lay out large weights anew for every pass."""
-    if _HAS_MKL or _mkldnn_linear is None or not _plain(x, weight):
+    """F.linear of (n, c), by oneDNN where that is worth it: PyTorch's own matrix product may be a plain loop, and a convolution
+    would lay out large weights anew for every pass."""
+    if _mkldnn_linear is None or not _plain(x, weight):
         return F.linear(x, weight, bias)
     return _mkldnn_linear(x.to_mkldnn(), weight, bias).to_dense()
 

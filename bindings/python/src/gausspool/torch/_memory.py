@@ -8,6 +8,7 @@ when memory runs short and not before.
 """
 import math
 import mmap
+import os
 import threading
 import weakref
 from typing import List, Optional, Sequence
@@ -28,35 +29,57 @@ class _Blocks:
     def __init__(self) -> None:
         self._free: List[mmap.mmap] = []
         self._largest = 0
-        # Reentrant: a collection of garbage in here may end the life of another tensor.
+        # Reentrant, since a collection of garbage or a signal's handler may end the life of another tensor anywhere in here;
+        # so nothing below relies on what the list was a moment ago.
         self._lock = threading.RLock()
 
     def take(self, size: int, at_most: Optional[int]) -> Optional[mmap.mmap]:
         """The smallest block of at least `size` and no more than `at_most` bytes, or a new one; None if there is no memory."""
         with self._lock:
-            fitting = [block for block in self._free if size <= len(block) <= (at_most or len(block))]
-            if fitting:
-                block = min(fitting, key=len)
-                self._free.remove(block)
-                return block
-            self._largest = max(self._largest, size)
-        try:
-            block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except (OSError, ValueError, OverflowError):
-            return None
-        _advise(block, mmap.MADV_HUGEPAGE)
+            for block in sorted(self._free, key=len):
+                if size <= len(block) <= (at_most or len(block)) and self._remove(block):
+                    return block
+        block = _map(size)
+        if block is None:  # what is kept may be what is lacking: of address space, of which the system takes nothing back
+            self.clear()
+            block = _map(size)
+        if block is not None:
+            with self._lock:
+                self._largest = max(self._largest, size)
         return block
+
+    def _remove(self, block: mmap.mmap) -> bool:
+        try:
+            self._free.remove(block)
+        except ValueError:
+            return False
+        return True
 
     def give_back(self, block: mmap.mmap) -> None:
         _advise(block, mmap.MADV_FREE)
         with self._lock:
             self._free.append(block)
-            while sum(map(len, self._free)) > 1.5 * self._largest:
-                self._free.remove(min(self._free, key=len))
+            for kept in sorted(self._free, key=len):
+                if sum(map(len, self._free)) <= 1.5 * self._largest:
+                    break
+                self._remove(kept)
 
     def clear(self) -> None:
         with self._lock:
             self._free.clear()
+
+    def unlock(self) -> None:
+        """In a forked process, whose parent's threads may have held the lock."""
+        self._lock = threading.RLock()
+
+
+def _map(size: int) -> Optional[mmap.mmap]:
+    try:
+        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, ValueError, OverflowError):
+        return None
+    _advise(block, mmap.MADV_HUGEPAGE)
+    return block
 
 
 def _advise(block: mmap.mmap, advice: int) -> None:
@@ -67,6 +90,8 @@ def _advise(block: mmap.mmap, advice: int) -> None:
 
 
 _blocks = _Blocks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _blocks.unlock())
 
 
 def empty_cache() -> None:
@@ -91,7 +116,10 @@ def _from_block(shape: Sequence[int], like: torch.Tensor, memory_format: torch.m
     weakref.finalize(view, _blocks.give_back, block).atexit = False
     offset = -torch.frombuffer(block, dtype=torch.uint8, count=1).data_ptr() % _LARGE_PAGE
     strides = torch.empty(shape, device="meta", memory_format=memory_format).stride()
-    return torch.frombuffer(view, dtype=like.dtype, count=count, offset=offset).as_strided(shape, strides)
+    flat = torch.frombuffer(view, dtype=like.dtype, count=count, offset=offset)
+    storage = flat.untyped_storage() if hasattr(flat, "untyped_storage") else flat.storage()
+    # Not a view of `flat`, which autograd would keep from being changed in place.
+    return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape, strides)
 
 
 def empty(shape: Sequence[int], like: torch.Tensor, memory_format: torch.memory_format, brief: bool = False) -> torch.Tensor:
