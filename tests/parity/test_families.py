@@ -26,11 +26,11 @@ PLAIN = dict(SMALL, lr=2e-5)
 
 
 def cases():
-    table = [("resnet20", POOLS, SMALL), ("resnet56", ["skip", "gauss_HWCN"], SMALL),
-             ("resnet18", POOLS, SMALL), ("resnet50", ["skip", "avg", "gauss_CN"], LARGE),
+    table = [("resnet20", POOLS, SMALL), ("resnet56", ["gauss_HWCN"], SMALL),
+             ("resnet18", POOLS, SMALL), ("resnet50", ["skip", "gauss_CN"], LARGE),
              ("resnext50_32x4d", ["gauss_CN"], LARGE),
              ("resnetp18", POOLS, SMALL), ("resnetp50", ["gauss_HWCN"], LARGE),
-             ("vgg11bow", POOLS[1:], PLAIN), ("vgg16bow_bn", ["max", "gauss_CN"], dict(DEEP, lr=1e-3)),
+             ("vgg11bow", POOLS[1:], PLAIN), ("vgg16bow_bn", ["gauss_CN"], dict(DEEP, lr=2e-4)),
              ("densenet121", POOLS, DEEP), ("densenet169", ["gauss_CN"], DEEP)]
     made = [dict(arch=arch, pool=pool, **settings) for arch, pools, settings in table for pool in pools]
     # 133 million parameters, and a map of 2x2 that is spread over 7x7 cells.
