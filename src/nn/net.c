@@ -222,6 +222,7 @@ nn_layer_info nn_net_layer(const nn_net *net, int32_t index) {
     if (node->params[p].is_parameter) info.parameters += net->slots[net->first_slot[index] + p].elements;
   nn_tensor tensor = nn_net_tensor(net, index, 1);
   info.activation_bytes = (int64_t)nn_tensor_bytes(&tensor);
+  info.of_images = node->input_count > 0 && net->graph->nodes[node->inputs[0]]->op == NN_OP_INPUT;
   for (int32_t k = 0; k < node->input_count; ++k) {
     tensor = nn_net_tensor(net, node->inputs[k], 1);
     info.input_bytes += (int64_t)nn_tensor_bytes(&tensor);

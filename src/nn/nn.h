@@ -189,6 +189,7 @@ typedef struct nn_layer_info {
   int64_t macs;             /* multiply-adds per sample of convolutions and linear layers */
   int64_t activation_bytes; /* of the output, per sample */
   int64_t input_bytes;      /* of all inputs, per sample */
+  bool of_images;           /* the first input is the net's, whose gradient nobody wants */
 } nn_layer_info;
 int32_t nn_net_layer_count(const nn_net *net);
 nn_layer_info nn_net_layer(const nn_net *net, int32_t index);

@@ -20,7 +20,7 @@ static int longer_first(const void *a, const void *b) {
 static void print_row(FILE *out, const profile_row *row, int64_t batch, int64_t steps, double total) {
   const nn_layer_info *layer = &row->layer;
   const bool backward = row->time.backward > 0;
-  const double work = 2 * (double)layer->macs * (double)batch * (backward ? 3 : 1);
+  const double work = 2 * (double)layer->macs * (double)batch * (backward ? layer->of_images ? 2 : 3 : 1);
   const double tensors = (double)(layer->input_bytes + layer->activation_bytes) * (double)batch;
   const double parameters = (double)layer->parameters * sizeof(float);
   const double bytes =

@@ -7,7 +7,7 @@
 #include "nn/nn.h"
 
 /* Of the steps of a plan of `batch` samples since nn_plan_time(): for each layer that took time milliseconds a step
- * forward and backward, arithmetic (two operations a multiply-add; twice that going backward) and bytes (inputs, output and
+ * forward and backward, arithmetic (two operations a multiply-add; going backward as many for each gradient) and bytes (inputs, output and
  * parameters; going backward also their gradients) a second, and its share of the layers' time, longest first. Errors:
  * GP_ERROR_OUT_OF_MEMORY. */
 GP_NODISCARD gp_status profile_print(FILE *out, const nn_net *net, const nn_plan *plan, int64_t batch);
