@@ -6,14 +6,16 @@
 #include "data/listing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-enum { MAX_SHARDS = 100000, MAX_CLASSES = 1000000 };
+enum { MAX_SHARDS = 100000, MAX_CLASSES = 1000000, OTHER_HANDLES = 16 };
 
 typedef struct shard {
   int handle; /* -1: not open */
@@ -139,7 +141,7 @@ static gp_status next_count(reader *r, const char *word, uint64_t limit, uint64_
 
 /* Names go into paths and messages: no folders in them. */
 static bool good_name(const char *name) {
-  return name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL && strlen(name) < NAME_MAX;
+  return name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL && strlen(name) <= NAME_MAX;
 }
 
 static gp_status read_classes(shards_source *self, reader *r) {
@@ -179,10 +181,31 @@ cleanup:
   return status;
 }
 
+/* All shards stay open, so that any thread reads any sample by one call. The soft limit is made as large as it may be. */
+static gp_status have_handles(const reader *r, uint64_t shards) {
+  struct rlimit limit;
+  const int lowest = open(r->path, O_RDONLY | O_CLOEXEC); /* lowest first: so many are open already */
+  if (lowest >= 0) close(lowest);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return GP_OK;
+  const rlim_t needed = (rlim_t)shards + (lowest >= 0 ? (rlim_t)lowest : 0) + OTHER_HANDLES;
+  if (needed <= limit.rlim_cur) return GP_OK;
+  if (needed > limit.rlim_max)
+    return gp_fail(GP_ERROR_IO,
+                   "%s: all of its %" PRIu64
+                   " tar files stay open: that takes a limit of %llu open files, the limit is "
+                   "%llu: raise it (ulimit -n), or pack with a larger --shard-mib",
+                   r->path, shards, (unsigned long long)needed, (unsigned long long)limit.rlim_max);
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return GP_OK;
+  return gp_fail(GP_ERROR_IO, "%s: cannot raise the limit on open files to %llu: %s", r->path,
+                 (unsigned long long)limit.rlim_max, strerror(errno));
+}
+
 static gp_status read_shards(shards_source *self, reader *r, const char *dir) {
   gp_status status = GP_OK;
   uint64_t count = 0;
   GP_TRY(next_count(r, "shards", MAX_SHARDS, &count));
+  GP_TRY(have_handles(r, count));
   GP_TRY(GP_ALLOC(&self->shards, (size_t)count));
   for (uint64_t i = 0; i < count; ++i) self->shards[i].handle = -1;
   self->shard_count = (int32_t)count;

@@ -9,10 +9,13 @@
 #include "data/tar.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -340,6 +343,66 @@ static void shards_hold_what_the_folder_held(void **state) {
       GP_ERROR_INVALID_ARGUMENT, "there already", NULL);
 }
 
+/* As long as a name can be. */
+static void shards_take_long_names(void **state) {
+  const test_folder *folder = *state;
+  data_source *source = NULL;
+  char out[256], name[NAME_MAX + 1], path[512];
+  make_folder(folder, "train");
+  make_folder(folder, "train/a");
+  memset(name, 'n', NAME_MAX);
+  name[NAME_MAX] = '\0';
+  snprintf(path, sizeof path, "%s/train/a/%s", folder->path, name);
+  FILE *file = fopen(path, "wb");
+  assert_non_null(file);
+  assert_int_equal(fputs("x", file) < 0 || fclose(file) != 0, 0);
+  assert_int_equal(pack(folder, DATA_TRAIN, 1).images, 1);
+  path_in(folder, "out", out);
+  test_expect_ok(data_source_create(&source, &(data_source_desc){.dataset = "imagenet", .dir = out}));
+  data_source_name(source, 0, path, sizeof path);
+  assert_string_equal(path + strlen("train/a/"), name);
+  data_source_destroy(&source);
+}
+
+/* In a process of its own: a hard limit cannot be raised again. True if it opens the shards, false
+ * if they are too many; its limit is `expected` then. */
+static bool opens_with_files(const char *out, rlim_t soft, rlim_t hard, rlim_t expected) {
+  int code = -1;
+  const pid_t child = fork();
+  if (child != 0) {
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_true(WIFEXITED(code) && WEXITSTATUS(code) < 2);
+    return WEXITSTATUS(code) == 0;
+  }
+  data_source *source = NULL;
+  struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(2);
+  const gp_status status = data_source_create(&source, &(data_source_desc){.dataset = "imagenet", .dir = out});
+  data_source_destroy(&source);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur != expected) _exit(3);
+  if (status == GP_OK) _exit(0);
+  const char *message = gp_last_error();
+  const bool clear = strstr(message, "90 tar files") && strstr(message, "the limit is 100") &&
+                     strstr(message, "ulimit -n") && strstr(message, "--shard-mib");
+  _exit(status == GP_ERROR_IO && clear ? 1 : 4);
+}
+
+static void many_shards_raise_the_limit_on_open_files(void **state) {
+  const test_folder *folder = *state;
+  char out[256], name[64];
+  make_folder(folder, "train");
+  make_folder(folder, "train/a");
+  for (int i = 0; i < 90; ++i) {
+    snprintf(name, sizeof name, "train/a/%d", i);
+    make_file(folder, name);
+  }
+  assert_int_equal(pack(folder, DATA_TRAIN, 1).shards, 90);
+  path_in(folder, "out", out);
+  assert_true(opens_with_files(out, 50, 300, 300));
+  assert_true(opens_with_files(out, 250, 300, 250)); /* enough as it is */
+  assert_false(opens_with_files(out, 50, 100, 50));
+}
+
 typedef struct index_case {
   const char *find, *replace, *message;
 } index_case;
@@ -529,6 +592,8 @@ int main(void) {
       WITH_FOLDER(listings_are_kept_until_a_folder_changes),
       WITH_FOLDER(damaged_listings_are_not_used),
       WITH_FOLDER(shards_hold_what_the_folder_held),
+      WITH_FOLDER(shards_take_long_names),
+      WITH_FOLDER(many_shards_raise_the_limit_on_open_files),
       WITH_FOLDER(broken_indices_are_refused),
 #ifdef DATA_HAVE_JPEG
       WITH_FOLDER(shards_can_be_made_smaller),
