@@ -85,6 +85,8 @@ gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc) {
                                      .batches = data_loader_batches(desc->loader)});
   GP_TRY(evaluate_batches(&e, &pass));
   train_pass_end(&pass);
+  if (meter->samples == 0)
+    GP_TRY(gp_fail(GP_ERROR_CORRUPT, "none of the test images that count can be read: there is no result"));
 cleanup:
   gp_free(e.logits);
   gp_free(e.mirrored);

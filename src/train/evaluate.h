@@ -21,8 +21,8 @@ typedef struct train_evaluate_desc {
 } train_evaluate_desc;
 
 /* Loss (cross-entropy without label smoothing), top-1 and top-5 over all samples, each once, into *meter. Samples whose
- * label is negative, since they could not be read, are not counted. GP_ERROR_INTERRUPTED when asked to stop
- * (train/stop.h). */
+ * label is negative, since they could not be read, are not counted. GP_ERROR_CORRUPT when that leaves none:
+ * a mean over nothing is no result. GP_ERROR_INTERRUPTED when asked to stop (train/stop.h). */
 GP_NODISCARD gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc);
 
 #endif

@@ -148,7 +148,8 @@ static void cut_history(train_session *session, int64_t epoch) {
   state->best_top1 = 0;
   for (int64_t i = 0; i < state->history_count; ++i) {
     const train_epoch_row *row = &state->history[i];
-    if (state->best_epoch > 0 && !(row->val_top1 < state->best_top1)) continue;
+    const bool measured = state->best_epoch > 0 && !isnan(state->best_top1);
+    if (measured && !(row->val_top1 < state->best_top1)) continue;
     state->best_epoch = row->epoch;
     state->best_top1 = row->val_top1;
   }

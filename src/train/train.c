@@ -40,7 +40,9 @@ cleanup:
 static gp_status keep_best(const train_session *session, const train_epoch_row *row, train_result *result) {
   gp_status status = GP_OK;
   char *path = NULL;
-  if (result->best_epoch > 0 && !(row->val_top1 < result->best_top1)) return GP_OK;
+  /* An older program's best may be of a test that counted no image: anything is better. */
+  const bool measured = result->best_epoch > 0 && !isnan(result->best_top1);
+  if (measured && !(row->val_top1 < result->best_top1)) return GP_OK;
   GP_TRY(train_session_path(session, TRAIN_BEST_NAME, &path));
   GP_TRY(model_file_write(path, session->net, &session->info));
   result->best_epoch = row->epoch;
