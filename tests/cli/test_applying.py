@@ -191,8 +191,27 @@ def test_names_of_files_left_out(folders, tmp_path):
     assert "testing 27 images" in result.stdout and "name none" not in result.stdout
     images = {row["name"]: int(row["images"]) for row in read_rows(tmp_path / "classes.csv")}
     assert images == {name: 2 if name in ("cat", "dog", "ship") else 3 for name in CIFAR_CLASSES}
-    (tmp_path / "list").write_text("2\n")  # the number that ends a name
-    assert "testing 20 images" in succeeds(*arguments, "--nonblacklist", tmp_path / "list").stdout
+
+
+def test_names_of_several_files(folders, tmp_path):
+    """Where folders hold files of one name, only a path tells which is meant; a line that does not is refused."""
+    source, model = folders
+    data, test = tmp_path / "data", tmp_path / "data" / "test"
+    shutil.copytree(source, data)
+    for name in CIFAR_CLASSES[:4]:
+        shutil.copy(test / name / f"{name}_0000.png", test / name / "img_007.png")
+    shutil.copy(test / "cat" / "img_007.png", test / "cat" / "img_007.jpg")
+    arguments = ["test", "--model-file", model, "--data", data, "--per-class", tmp_path / "classes.csv", "--nonblacklist",
+                 tmp_path / "list"]
+    for line, several in (("img_007.png", 4), ("img_007", 5), ("7", 5), ("2", 10), ("cat/img_007", 2)):
+        (tmp_path / "list").write_text(f"dog/dog_0001.png\n{line}\n")
+        fails(*arguments, names=[f"'{line}' names {several} test images", "by its path", "/img_007." if several < 10 else "test/"])
+    for line in ("cat/img_007.png", "test/cat/img_007.jpg", "./test/cat/img_007.png", test / "cat" / "img_007.png"):
+        (tmp_path / "list").write_text(f"{line}\nat/img_007.png\nfrog/1\n")
+        result = succeeds(*arguments)
+        assert "testing 34 images" in result.stdout and "2 of its lines name none" in result.stdout, line
+        images = {row["name"]: int(row["images"]) for row in read_rows(tmp_path / "classes.csv")}
+        assert images == {name: 4 if name in CIFAR_CLASSES[:4] else 3 for name in CIFAR_CLASSES}
 
 
 @pytest.mark.bad_input
@@ -208,6 +227,20 @@ def test_bad_images_are_left_out(folders, tmp_path):
     assert len(told) == 1 and "cat_0001.png" in told[0]
     images = {row["name"]: int(row["images"]) for row in read_rows(tmp_path / "classes.csv")}
     assert images == {name: 2 if name == "cat" else 3 for name in CIFAR_CLASSES}
+
+
+@pytest.mark.bad_input
+def test_no_result_without_images(folders, tmp_path):
+    source, model = folders
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(source, data)
+    for path in (data / "test").glob("*/*"):
+        path.write_bytes(b"no picture")
+    message = "none of the test images that count can be read"
+    result = fails("test", "--model-file", model, "--data", data, "--on-bad-image", "skip", names=message)
+    assert "top-1 error" not in result.stdout
+    fails(*train_arguments(data, out, dataset="cifar10", pool="avg", epochs=1, on_bad_image="skip"), names=message)
+    assert not (out / "model_best.safetensors").exists()
 
 
 # As the PyTorch net of tests/parity/reference.py has for one input channel and ten classes.
