@@ -55,7 +55,7 @@ static uint64_t earlier_bytes(const train_session *session) {
 static int64_t new_checkpoints(const train_session *session) {
   const train_config *config = session->config;
   int64_t epochs = config->epochs;
-  const int64_t most = (config->max_steps + session->batches - 1) / session->batches;
+  const int64_t most = config->max_steps / session->batches + (config->max_steps % session->batches != 0);
   if (config->max_steps > 0 && most < epochs) epochs = most;
   epochs = epochs > session->state.epoch ? epochs - session->state.epoch : 0;
   if (config->save_last_checkpoint && epochs > 1) epochs = 1;

@@ -71,6 +71,15 @@ def test_save_last_checkpoint(data, tmp_path):
     assert len(checkpoints(tmp_path)) == 1
 
 
+def test_most_steps(data, tmp_path):
+    """As many steps as there are need what no limit on them needs."""
+    needs = []
+    for steps in (2**63 - 1, 0):
+        result = succeeds(*train_arguments(data, tmp_path / str(steps), epochs=1, pool="avg", max_steps=steps))
+        needs += re.findall(r"(\S+ \S+) of disk", result.stdout)
+    assert len(needs) == 2 and needs[0] == needs[1]
+
+
 def test_max_steps(data, tmp_path):
     succeeds(*train_arguments(data, tmp_path, epochs=5, max_steps=3))
     with open(tmp_path / "log.jsonl") as file:
