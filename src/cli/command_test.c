@@ -61,7 +61,8 @@ static const option_desc options[] = {
      .metavar = "FILE.csv",
      .help = "write how often each class was taken for which"},
     CLI_OPTION_LOGITS_OUT(test_config,
-                          "write the raw scores of all images, in file order, as a NumPy array [images][classes]"),
+                          "write the raw scores of all images, in file order, as a NumPy array [images][classes]; "
+                          "those of an image that cannot be read are NaN"),
     {.name = "batch-size",
      FIELD(batch_size),
      .type = OPTION_INT64,
@@ -95,11 +96,18 @@ typedef struct tester {
   train_tally *tally; /* NULL: not asked for */
   float *logits;      /* likewise */
   int64_t bad;        /* images that could not be read */
+  char refusal[1024]; /* what is wrong with the first of them, unless they are to be left out */
 } tester;
 
 static void report_bad(void *context, const char *name, const char *message) {
   tester *t = context;
   const bool named = strstr(message, name) != NULL;
+  if (cli_is_left_out(&t->left_out, t->model.source, name)) return;
+  if (t->config->on_bad_image == BAD_FAIL) {
+    if (t->refusal[0] == '\0')
+      snprintf(t->refusal, sizeof t->refusal, "%s%s%s", named ? "" : name, named ? "" : ": ", message);
+    return;
+  }
   t->bad += 1;
   printf("bad image %lld left out: %s%s%s\n", (long long)t->bad, named ? "" : name, named ? "" : ": ", message);
 }
@@ -107,18 +115,20 @@ static void report_bad(void *context, const char *name, const char *message) {
 static gp_status prepare(tester *t) {
   gp_status status = GP_OK;
   const test_config *config = t->config;
-  const bool confusion = config->confusion[0] != '\0', skip = config->on_bad_image == BAD_SKIP;
+  const bool confusion = config->confusion[0] != '\0', listed = config->nonblacklist[0] != '\0';
+  /* An image that the list leaves out may be one that cannot be read; report_bad() tells them apart. */
+  const bool mark = listed || config->on_bad_image == BAD_SKIP;
   const int64_t samples = data_source_get_info(t->model.source)->count, classes = t->model.info.classes;
   GP_TRY(cli_check_output(config->logits_out));
   GP_TRY(cli_check_output(config->per_class));
   GP_TRY(cli_check_output(config->confusion));
-  if (config->nonblacklist[0] != '\0') GP_TRY(cli_leave_out(&t->left_out, t->model.source, config->nonblacklist));
+  if (listed) GP_TRY(cli_leave_out(&t->left_out, t->model.source, config->nonblacklist));
   if (config->logits_out[0] != '\0') GP_TRY(GP_ALLOC(&t->logits, (size_t)(samples * classes)));
   if (confusion || config->per_class[0] != '\0') GP_TRY(train_tally_create(&t->tally, classes, confusion));
   GP_TRY(data_loader_create(&t->loader, &(data_loader_desc){.source = t->model.source,
                                                             .transform = cli_model_transform(&t->model),
                                                             .batch_size = config->batch_size,
-                                                            .bad = skip ? DATA_BAD_MARK : DATA_BAD_FAIL,
+                                                            .bad = mark ? DATA_BAD_MARK : DATA_BAD_FAIL,
                                                             .report_bad = report_bad,
                                                             .context = t,
                                                             .workers = (int32_t)config->workers}));
@@ -137,6 +147,7 @@ static gp_status evaluate(tester *t, const train_observer *observer) {
                                                        .observer = observer,
                                                        .flip_average = t->config->flip_average,
                                                        .left_out = t->left_out.samples,
+                                                       .refusal = t->refusal,
                                                        .tally = t->tally,
                                                        .logits = t->logits}));
   cli_print_scores(train_meter_loss(&meter), train_meter_top1(&meter), train_meter_top5(&meter));

@@ -178,3 +178,14 @@ cleanup:
   gp_free(in.entries);
   return status;
 }
+
+bool cli_is_left_out(const cli_left_out *left_out, const data_source *source, const char *name) {
+  char text[NAME_SIZE];
+  const int64_t samples = data_source_get_info(source)->count;
+  for (int64_t i = 0; left_out->samples != NULL && i < samples; ++i) {
+    if (!left_out->samples[i]) continue;
+    data_source_name(source, i, text, sizeof text);
+    if (strcmp(text, name) == 0) return true;
+  }
+  return false;
+}

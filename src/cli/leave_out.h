@@ -16,4 +16,7 @@ typedef struct cli_left_out {
 } cli_left_out;
 GP_NODISCARD gp_status cli_leave_out(cli_left_out *out, const data_source *source, const char *path);
 
+/* Whether the sample of that name, as data_source_name() gives it, is among them. Looks through them all. */
+bool cli_is_left_out(const cli_left_out *left_out, const data_source *source, const char *name);
+
 #endif

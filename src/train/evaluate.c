@@ -5,6 +5,7 @@
 #include "train/pass.h"
 #include "train/stop.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct evaluation {
@@ -38,13 +39,18 @@ cleanup:
   return status;
 }
 
+/* An image that could not be read has no scores: those of the zeros in its place would look like some. */
+static void store_logits(float *out, const float *logits, int64_t classes, int32_t label) {
+  if (label >= 0) memcpy(out, logits, (size_t)classes * sizeof(float));
+  for (int64_t k = 0; label < 0 && k < classes; ++k) out[k] = NAN;
+}
+
 static void count_batch(const evaluation *e, const data_batch *batch) {
   const train_evaluate_desc *desc = e->desc;
   for (int64_t i = 0; i < batch->count; ++i) {
     const float *logits = e->logits + i * e->classes;
     const int32_t *label = batch->labels + i;
-    if (desc->logits != NULL)
-      memcpy(desc->logits + batch->indices[i] * e->classes, logits, (size_t)e->classes * sizeof(float));
+    if (desc->logits != NULL) store_logits(desc->logits + batch->indices[i] * e->classes, logits, e->classes, *label);
     if (*label < 0 || (desc->left_out != NULL && desc->left_out[batch->indices[i]])) continue;
     train_meter_add(e->meter, train_cross_entropy(logits, e->classes, *label), logits, label, 1, e->classes);
     if (desc->tally != NULL) train_tally_add(desc->tally, logits, *label);
@@ -59,6 +65,7 @@ static gp_status evaluate_batches(evaluation *e, train_pass *pass) {
       GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal in the middle of a test"));
     const data_batch *batch = NULL;
     GP_TRY(data_loader_next(desc->loader, &batch));
+    if (desc->refusal != NULL && desc->refusal[0] != '\0') GP_TRY(gp_fail(GP_ERROR_CORRUPT, "%s", desc->refusal));
     if (batch == NULL) break;
     GP_TRY(run_batch(e, batch));
     count_batch(e, batch);

@@ -16,12 +16,13 @@ typedef struct train_evaluate_desc {
   int64_t epoch, epochs;          /* for the observer; epochs 0: a test alone */
   bool flip_average;              /* logits are the mean of the image's and of its mirror image's */
   const bool *left_out;           /* [samples] in the source's order: not counted; NULL: all are */
-  train_tally *tally;             /* counted into as well; NULL: none */
-  float *logits;                  /* [samples][classes] in the source's order, or NULL */
+  const char *refusal; /* once the loader's report_bad has written a text there, the test fails with it; or NULL */
+  train_tally *tally;  /* counted into as well; NULL: none */
+  float *logits;       /* [samples][classes] in the source's order, NaN for images that could not be read; or NULL */
 } train_evaluate_desc;
 
 /* Loss (cross-entropy without label smoothing), top-1 and top-5 over all samples, each once, into *meter. Samples whose
- * label is negative, since they could not be read, are not counted. GP_ERROR_CORRUPT when that leaves none:
+ * label is negative, since they could not be read, are not counted. GP_ERROR_CORRUPT with desc->refusal, and when that leaves none:
  * a mean over nothing is no result. GP_ERROR_INTERRUPTED when asked to stop (train/stop.h). */
 GP_NODISCARD gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc);
 

@@ -222,11 +222,30 @@ def test_bad_images_are_left_out(folders, tmp_path):
     (data / "test" / "cat" / "cat_0001.png").write_bytes(b"no picture")
     arguments = ["test", "--model-file", model, "--data", data]
     fails(*arguments, names="cat_0001.png")
-    result = succeeds(*arguments, "--on-bad-image", "skip", "--per-class", tmp_path / "classes.csv")
+    result = succeeds(*arguments, "--on-bad-image", "skip", "--per-class", tmp_path / "classes.csv", "--logits-out",
+                      tmp_path / "logits.npy")
+    assert np.isnan(np.load(tmp_path / "logits.npy")).all(1).nonzero()[0].tolist() == [CIFAR_CLASSES.index("cat") * 3 + 1]
     told = [line for line in result.stdout.splitlines() if line.startswith("bad image")]
     assert len(told) == 1 and "cat_0001.png" in told[0]
     images = {row["name"]: int(row["images"]) for row in read_rows(tmp_path / "classes.csv")}
     assert images == {name: 2 if name == "cat" else 3 for name in CIFAR_CLASSES}
+
+
+@pytest.mark.bad_input
+def test_bad_images_of_the_list_do_not_matter(folders, tmp_path):
+    source, model = folders
+    data = tmp_path / "data"
+    shutil.copytree(source, data)
+    for name in ("cat_0001", "cat_0002"):
+        (data / "test" / "cat" / f"{name}.png").write_bytes(b"no picture")
+    (tmp_path / "list").write_text("cat_0001\ndog_0000\n")
+    arguments = ["test", "--model-file", model, "--data", data, "--nonblacklist", tmp_path / "list"]
+    result = fails(*arguments, names="test/cat/cat_0002.png")
+    assert "error" not in result.stdout
+    result = succeeds(*arguments, "--on-bad-image", "skip")
+    assert result.stdout.count("bad image") == 1 and "bad image 1 left out: test/cat/cat_0002.png" in result.stdout
+    (tmp_path / "list").write_text("cat_0001\ncat_0002\n")
+    assert "top-1 error" in succeeds(*arguments).stdout
 
 
 @pytest.mark.bad_input
