@@ -111,8 +111,19 @@ class Trap:
         return open, (str(self.path), "w")
 
 
-def test_runs_no_code_of_the_file(tmp_path):
-    torch.save({"state_dict": {"a": torch.zeros(1)}, "more": Trap(tmp_path / "trapped")}, tmp_path / "net.pth")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_reads_a_checkpoint_with_its_optimizer(tmp_path, zipped):
+    net = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    checkpoint = {"epoch": 3, "state_dict": net.state_dict(), "optimizer": optimizer.state_dict(), "best": 76.15}
+    torch.save(checkpoint, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
+    converts(tmp_path / "net.pth", tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_runs_no_code_of_the_file(tmp_path, zipped):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "more": Trap(tmp_path / "trapped")}, tmp_path / "net.pth",
+               _use_new_zipfile_serialization=zipped)
     refuses(tmp_path / "net.pth", tmp_path / "out.safetensors", names="no plain weights")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pth"]
 
