@@ -39,21 +39,25 @@ cleanup:
 static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static gp_status folder_fail(const char *path, const char *what) {
-  const gp_status status = errno == ENOENT || errno == ENOTDIR ? GP_ERROR_NOT_FOUND : GP_ERROR_IO;
+  const gp_status status = errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? GP_ERROR_NOT_FOUND : GP_ERROR_IO;
   return gp_fail(status, "%s: cannot %s the folder: %s", path, what, strerror(errno));
 }
 
-/* Whether the entry is a folder, or leads to one. Asks the disk only where the entry does not say. */
-static bool is_folder(const char *path, const struct dirent *entry) {
+typedef enum entry_kind { ENTRY_FOLDER, ENTRY_OTHER, ENTRY_UNKNOWN } entry_kind;
+
+/* A link counts as what it leads to. Asks the disk only where the entry does not say. */
+static entry_kind kind_of(const char *path, const struct dirent *entry) {
   char full[PATH_MAX];
   struct stat info;
-  if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) return entry->d_type == DT_DIR;
-  if (data_join_path(full, path, entry->d_name) != GP_OK) return false;
-  return stat(full, &info) == 0 && S_ISDIR(info.st_mode);
+  if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK)
+    return entry->d_type == DT_DIR ? ENTRY_FOLDER : ENTRY_OTHER;
+  if (data_join_path(full, path, entry->d_name) != GP_OK || stat(full, &info) != 0) return ENTRY_UNKNOWN;
+  return S_ISDIR(info.st_mode) ? ENTRY_FOLDER : ENTRY_OTHER;
 }
 
-/* Folders, or everything but folders; links to nowhere are among the latter, so that they are reported. */
-static gp_status list(data_names *out, const char *path, bool folders) {
+/* All entries but those of the kind. So links to nowhere are among folders as well as among files: they are reported
+ * where they stand, and a class that is one keeps its number. */
+static gp_status list(data_names *out, const char *path, entry_kind without) {
   gp_status status = GP_OK;
   DIR *folder = opendir(path);
   if (folder == NULL) return folder_fail(path, "open");
@@ -62,7 +66,7 @@ static gp_status list(data_names *out, const char *path, bool folders) {
     const struct dirent *entry = readdir(folder);
     if (entry == NULL && errno != 0) GP_TRY(folder_fail(path, "read"));
     if (entry == NULL) break;
-    if (entry->d_name[0] == '.' || is_folder(path, entry) != folders) continue;
+    if (entry->d_name[0] == '.' || kind_of(path, entry) == without) continue;
     GP_TRY(add_name(out, entry->d_name));
   }
   if (out->count > 0) qsort(out->names, (size_t)out->count, sizeof *out->names, compare_names);
@@ -71,7 +75,7 @@ cleanup:
   return status;
 }
 
-gp_status data_folder_list(data_names *out, const char *path) { return list(out, path, true); }
+gp_status data_folder_list(data_names *out, const char *path) { return list(out, path, ENTRY_OTHER); }
 
 /* ---- A split --------------------------------------------------------------------------------- */
 
@@ -100,7 +104,14 @@ static gp_status scan_class(data_listing *out, const data_folder_desc *desc, con
   data_names files = {0};
   char path[PATH_MAX];
   GP_TRY(data_join_path(path, desc->path, name));
-  GP_TRY(list(&files, path, false));
+  status = list(&files, path, ENTRY_FOLDER);
+  if (status == GP_ERROR_NOT_FOUND && !desc->lenient)
+    status = gp_fail(GP_ERROR_CORRUPT,
+                     "%s: the class folder is a link that leads nowhere; mend or remove it, or go on without by "
+                     "--on-bad-image skip",
+                     path);
+  if (status == GP_ERROR_NOT_FOUND) status = GP_OK;
+  GP_TRY(status);
   for (int64_t i = 0; i < files.count; ++i) GP_TRY(data_listing_add(out, files.names[i], label));
   if (files.count > 0) goto cleanup;
   if (!desc->lenient)

@@ -15,7 +15,7 @@ typedef struct data_names {
 
 void data_names_free(data_names *names);
 
-/* The folders in `path`, links to folders included. Errors: GP_ERROR_NOT_FOUND, GP_ERROR_IO, out of memory. */
+/* The folders in `path`, links to folders and to nowhere included. Errors: GP_ERROR_NOT_FOUND, GP_ERROR_IO, out of memory. */
 GP_NODISCARD gp_status data_folder_list(data_names *out, const char *path);
 
 /* How the split's folder is read. */

@@ -171,6 +171,29 @@ static void odd_classes_are_errors_or_left_out(void **state) {
   data_source_destroy(&source);
 }
 
+/* It keeps its number, so that the classes after it keep theirs. */
+static void a_class_that_is_a_broken_link_is_named(void **state) {
+  const test_folder *folder = *state;
+  static const char *const targets[] = {"nowhere", "middle"}; /* the second leads to itself */
+  data_source *source = NULL;
+  char path[256];
+  make_set(folder, "val");
+  for (int i = 0; i < 2; ++i) {
+    path_in(folder, "train/middle", path);
+    assert_int_equal(symlink(targets[i], path), 0);
+    test_expect_failure(open_set(&source, folder, DATA_TRAIN, false), GP_ERROR_CORRUPT, "train/middle", "leads nowhere",
+                        "--on-bad-image skip", NULL);
+    test_expect_ok(open_set(&source, folder, DATA_TRAIN, true));
+    assert_non_null(strstr(data_source_get_info(source)->note, "1 class folder without images (middle)"));
+    expect_samples(source, train_names, (const int32_t[]){0, 2, 2}, 3);
+    data_source_destroy(&source);
+    assert_int_equal(unlink(path), 0);
+  }
+  path_in(folder, "val/other", path);
+  assert_int_equal(symlink("nowhere", path), 0);
+  test_expect_failure(open_set(&source, folder, DATA_TEST, false), GP_ERROR_CORRUPT, "val/other", NULL);
+}
+
 static void classes_can_be_told(void **state) {
   const test_folder *folder = *state;
   data_source *source = NULL;
@@ -586,6 +609,7 @@ int main(void) {
       WITH_FOLDER(folders_are_classes),
       WITH_FOLDER(says_what_is_missing),
       WITH_FOLDER(odd_classes_are_errors_or_left_out),
+      WITH_FOLDER(a_class_that_is_a_broken_link_is_named),
       WITH_FOLDER(classes_can_be_told),
       WITH_FOLDER(a_vanished_file_is_named),
       WITH_FOLDER(survives_lack_of_memory),
