@@ -1,6 +1,7 @@
 #include "cli/apply.h"
 
 #include "base/status.h"
+#include "models/models.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -9,7 +10,7 @@
 
 static gp_status check_asked_net(const model_info *info, const cli_model_desc *desc) {
   const bool same = (desc->arch[0] == '\0' || strcmp(desc->arch, info->arch) == 0) &&
-                    (desc->pool[0] == '\0' || strcmp(desc->pool, info->pool) == 0);
+                    (desc->pool[0] == '\0' || strcmp(model_pool_plain_name(desc->pool), info->pool) == 0);
   if (same) return GP_OK;
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is of %s with %s, not of %s with %s as asked for", desc->path,
                  info->arch, info->pool, desc->arch[0] != '\0' ? desc->arch : info->arch,
@@ -44,7 +45,7 @@ static gp_status describe_plain(cli_model *model, const cli_model_desc *desc) {
                        .resize = data->resize};
   info->val_loss = info->val_top1 = info->val_top5 = NAN;
   snprintf(info->arch, sizeof info->arch, "%s", desc->arch);
-  snprintf(info->pool, sizeof info->pool, "%s", desc->pool);
+  snprintf(info->pool, sizeof info->pool, "%s", model_pool_plain_name(desc->pool));
   snprintf(info->dataset, sizeof info->dataset, "%s", desc->dataset);
   memcpy(info->mean, data->mean, sizeof info->mean);
   memcpy(info->std, data->std, sizeof info->std);

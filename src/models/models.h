@@ -21,6 +21,9 @@ GP_NODISCARD gp_status model_build(nn_graph **out, const model_desc *desc);
 const char *model_arch_name(int32_t index);
 const char *model_pool_name(int32_t index);
 
+/* The name under which a pooling is stored and compared: where it has two, the plainer one; others as they are. */
+const char *model_pool_plain_name(const char *pool);
+
 /* What a net was published for. */
 typedef struct model_usual {
   const char *family;     /* e.g. "ResNet" */

@@ -25,8 +25,11 @@ static const model_pooling poolings[] = {
     {.name = "gated", .kind = GP_POOL_GATED},
     {.name = "lp", .kind = GP_POOL_LP},
     /* The names of the published code, where the device was part of the name. */
-    {.name = "gauss_cuda_CN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN},
-    {.name = "gauss_cuda_HWCN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_HWCN},
+    {.name = "gauss_cuda_CN", .kind = GP_POOL_ISP_GAUSSIAN, .stochasticity = GP_STOCHASTIC_CN, .plain = "gauss_CN"},
+    {.name = "gauss_cuda_HWCN",
+     .kind = GP_POOL_ISP_GAUSSIAN,
+     .stochasticity = GP_STOCHASTIC_HWCN,
+     .plain = "gauss_HWCN"},
 };
 
 enum { FAMILIES = sizeof families / sizeof families[0], POOLINGS = sizeof poolings / sizeof poolings[0] };
@@ -54,6 +57,12 @@ const char *model_arch_name(int32_t index) {
 }
 
 const char *model_pool_name(int32_t index) { return index >= 0 && index < POOLINGS ? poolings[index].name : NULL; }
+
+const char *model_pool_plain_name(const char *pool) {
+  for (int32_t i = 0; i < POOLINGS; ++i)
+    if (poolings[i].plain != NULL && strcmp(poolings[i].name, pool) == 0) return poolings[i].plain;
+  return pool;
+}
 
 /* "a, b, c", cut where it does not fit. */
 static void join(char *out, size_t size, const char *(*name)(int32_t)) {

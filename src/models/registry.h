@@ -10,6 +10,7 @@ typedef struct model_pooling {
   bool skip; /* no pooling: the strided convolution does it */
   gp_pool_kind kind;
   gp_stochasticity stochasticity;
+  const char *plain; /* another name of the same, which is the one to be stored; NULL: `name` is */
 } model_pooling;
 
 typedef struct model_context model_context;

@@ -6,6 +6,7 @@
 #include "train/model_tensors.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- Info ---- */
@@ -117,6 +118,12 @@ static gp_status read_name(const model_file *file, const char *key, char out[MOD
   return GP_OK;
 }
 
+/* Of a pooling with two names, files may hold either. */
+static void use_plain_pool(model_info *info) {
+  const char *plain = model_pool_plain_name(info->pool);
+  if (plain != info->pool) snprintf(info->pool, sizeof info->pool, "%s", plain);
+}
+
 static gp_status read_integers(const model_file *file, const char *key, int64_t *out, size_t count, int64_t limit) {
   json_t *json = NULL;
   gp_status status = model_file_json(file, key, &json);
@@ -191,6 +198,7 @@ static gp_status read_info(model_file *file) {
   file->is_checkpoint = strcmp(kind, "checkpoint") == 0;
   GP_TRY(read_name(file, "arch", info->arch));
   GP_TRY(read_name(file, "pool", info->pool));
+  use_plain_pool(info);
   GP_TRY(read_name(file, "dataset", info->dataset));
   GP_TRY(read_classes(file, info));
   GP_TRY(read_integers(file, "input_shape", shape, 3, 1 << 14));

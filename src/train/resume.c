@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
+#include "models/models.h"
 #include "train/atomic_file.h"
 #include "train/file.h"
 #include "train/pass.h"
@@ -52,6 +53,7 @@ static gp_status check_same_config(const model_file *file, const train_session *
   char changes[640];
   GP_TRY(train_config_init(&before));
   GP_TRY(checkpoint_apply_config(file, &before));
+  GP_TRY(options_set(&train_option_table, &before, "pool", model_pool_plain_name(before.pool)));
   list_changes(config, &before, changes, sizeof changes);
   const bool same_order = config->batch_size == before.batch_size && config->seed == before.seed &&
                           config->drop_last == before.drop_last && strcmp(config->dataset, before.dataset) == 0;

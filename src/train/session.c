@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
+#include "models/models.h"
 #include "train/atomic_file.h"
 #include "train/average.h"
 #include "train/file.h"
@@ -141,6 +142,7 @@ gp_status train_session_open(train_session *session, const train_config *config,
   *session = (train_session){.chosen = *config, .observer = observer, .folder = -1};
   session->config = &session->chosen;
   GP_TRY(train_config_check(config));
+  session->chosen.pool = (char *)model_pool_plain_name(config->pool);
   GP_TRY(train_session_open_sources(session));
   GP_TRY(train_session_build(session));
   GP_TRY(train_session_open_loaders(session));

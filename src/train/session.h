@@ -10,7 +10,8 @@
 #include "train/sgd.h"
 
 typedef struct train_session {
-  train_config chosen;            /* as configured, but for what --memory-limit decides; its strings are the caller's */
+  train_config chosen;            /* as configured, but for what --memory-limit decides and the pooling's
+                                     plain name; its strings are not its own */
   const train_config *config;     /* that */
   const train_observer *observer; /* may be NULL */
   data_source *train_source, *test_source;

@@ -71,6 +71,33 @@ def test_save_last_checkpoint(data, tmp_path):
     assert len(checkpoints(tmp_path)) == 1
 
 
+def rename_pool(path, name):
+    """Stores the pooling of a model file under another name."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:8 + size])
+    header["__metadata__"]["pool"] = name
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size:])
+
+
+def test_a_pooling_of_two_names(data, tmp_path):
+    """It is the same net under both, in files of this program and in those of earlier ones, which kept the other name."""
+    out, model = tmp_path / "out", tmp_path / "out" / "model_best.safetensors"
+    succeeds(*train_arguments(data, out, pool="gauss_cuda_CN", max_steps=1))
+    assert "gauss_cuda" not in (out / "config.ini").read_text() and b"gauss_cuda" not in model.read_bytes()
+    for stored in ("gauss_CN", "gauss_cuda_CN"):
+        rename_pool(model, stored)
+        rename_pool(checkpoints(out)[-1], stored)
+        for pool in ("gauss_CN", "gauss_cuda_CN"):
+            succeeds("test", "--model-file", model, "--data", data, "--pool", pool)
+            resumed = succeeds("train", "--resume", checkpoints(out)[-1], "--data", data, "--out-dir", tmp_path / "on",
+                               "--pool", pool, "--max-steps", 2)
+            assert "(was gauss" not in resumed.stdout
+    fails("test", "--model-file", model, "--data", data, "--pool", "gauss_HWCN", names="gauss_HWCN")
+
+
 def test_most_steps(data, tmp_path):
     """As many steps as there are need what no limit on them needs."""
     needs = []

@@ -184,6 +184,16 @@ static void every_pooling_is_tried(void **state) {
   }
 }
 
+static void other_names_have_a_plain_one(void **state) {
+  (void)state;
+  assert_string_equal(model_pool_plain_name("gauss_cuda_CN"), "gauss_CN");
+  assert_string_equal(model_pool_plain_name("gauss_cuda_HWCN"), "gauss_HWCN");
+  for (int32_t i = 0; model_pool_name(i) != NULL; ++i)
+    if (strncmp(model_pool_name(i), "gauss_cuda_", 11) != 0)
+      assert_string_equal(model_pool_plain_name(model_pool_name(i)), model_pool_name(i));
+  assert_string_equal(model_pool_plain_name("none of them"), "none of them");
+}
+
 /* Where the poolings of one net of each family sit, and with what windows; some places where none is. */
 typedef struct place {
   const char *name;
@@ -483,6 +493,7 @@ int main(void) {
       cmocka_unit_test(sizes_are_the_published_ones),
       cmocka_unit_test(small_nets_have_their_sizes),
       cmocka_unit_test(every_pooling_is_tried),
+      cmocka_unit_test(other_names_have_a_plain_one),
       cmocka_unit_test(poolings_sit_where_they_should),
       cmocka_unit_test(strides_do_it_without_a_pooling),
       cmocka_unit_test(every_net_builds_with_every_pooling),
