@@ -191,13 +191,20 @@ cleanup:
   return status;
 }
 
-gp_status train_report_epoch(train_report *report, const train_epoch_row *row) {
+gp_status train_report_cut_epoch(train_report *report, const train_epoch_row *row) {
   gp_status status = GP_OK;
   char line[REPORT_LINE_SIZE];
-  train_scalar scalars[REPORT_MAX_SCALARS];
   GP_TRY(insert_row(report, row));
   GP_TRY(append_line(report->csv_fd, report->csv_path, report_csv_line(row, line)));
   GP_TRY(append_line(report->json_fd, report->json_path, report_json_epoch(row, line)));
+cleanup:
+  return status;
+}
+
+gp_status train_report_epoch(train_report *report, const train_epoch_row *row) {
+  gp_status status = GP_OK;
+  train_scalar scalars[REPORT_MAX_SCALARS];
+  GP_TRY(train_report_cut_epoch(report, row));
   if (report->events != NULL)
     GP_TRY(train_events_add(report->events, row->step, scalars, report_epoch_scalars(row, scalars)));
 cleanup:

@@ -38,6 +38,9 @@ typedef struct train_step_row {
 GP_NODISCARD gp_status train_report_step(train_report *report, const train_step_row *row);
 GP_NODISCARD gp_status train_report_epoch(train_report *report, const train_epoch_row *row);
 
+/* Of an epoch that is not done yet: the logs alone, which a resumed run rewrites. TensorBoard would keep it. */
+GP_NODISCARD gp_status train_report_cut_epoch(train_report *report, const train_epoch_row *row);
+
 /* All epochs so far, in order; owned by the report, valid until the next call to it. */
 const train_epoch_row *train_report_rows(const train_report *report, size_t *count);
 

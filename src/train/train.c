@@ -222,12 +222,12 @@ static gp_status run_epoch(train_session *session, train_result *result) {
   char name[64] = TRAIN_LAST_NAME;
   const model_info before = session->info; /* of it, the validation */
   GP_TRY(measure_epoch(session, &row, result));
-  GP_TRY(train_report_epoch(session->report, &row));
+  const bool whole = state->batch == session->batches;
+  GP_TRY(whole ? train_report_epoch(session->report, &row) : train_report_cut_epoch(session->report, &row));
   if (session->observer != NULL && session->observer->epoch_end != NULL)
     session->observer->epoch_end(session->observer->context, &row, session->config->epochs);
   /* Cut short by --max-steps, the checkpoint stands inside the epoch, as if that had not been tested, and the best of
    * the whole epochs stays: resumed, the run makes the files of one that was never cut. */
-  const bool whole = state->batch == session->batches;
   if (whole || state->best_epoch == 0) GP_TRY(keep_best(session, &row, result));
   if (whole) {
     move_to_next_epoch(state, &row, result);

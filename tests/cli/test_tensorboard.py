@@ -118,6 +118,8 @@ def test_a_resumed_run_goes_on_in_a_file_of_its_own(data, tmp_path):
     assert first[-1][0] == 11 and second[0] == (12, {}, True)
     steps = [step for step, scalars, _ in first + second if "step/loss" in scalars]
     assert steps == list(range(1, EPOCHS * STEPS + 1))
+    # The test in the middle of an epoch is none of an epoch, and stands in the log only until the run goes on.
+    assert [step for step, scalars, _ in first + second if "epoch/val_loss" in scalars] == [STEPS, EPOCHS * STEPS]
 
 
 def test_time_is_split(trained):
