@@ -167,6 +167,7 @@ gp_status data_augmenter_apply(const data_augmenter *augmenter, const data_image
 /* One sample on its way. */
 typedef struct passage {
   const data_augmenter *augmenter;
+  const data_sample *sample;
   const data_draw_key *key;
   data_draws draws;
   int32_t height, width; /* of the whole image */
@@ -215,7 +216,8 @@ static int32_t shrink_of(const data_axis *axis) {
 /* data_decode()'s question. */
 static gp_status choose_part(void *context, int32_t height, int32_t width, data_region *region) {
   passage *p = context;
-  gp_status status = plan_axes(p, height, width);
+  gp_status status = data_sample_check_size(p->sample, height, width);
+  if (status == GP_OK) status = plan_axes(p, height, width);
   if (status != GP_OK) return status;
   int32_t bottom = 0, right = 0;
   data_axis_reach(&p->y, &region->box.top, &bottom);
@@ -244,8 +246,11 @@ static gp_status decode_and_resize(passage *p, data_sample *sample) {
   gp_status status = GP_OK;
   data_region region = {.shrink = 1};
   const data_transform *transform = &p->augmenter->transform;
-  const data_decode_desc desc = {
-      .channels = transform->channels == 3 ? 4 : 1, .choose = choose_part, .context = p, .region = &region};
+  const data_decode_desc desc = {.name = name_of(sample),
+                                 .channels = transform->channels == 3 ? 4 : 1,
+                                 .choose = choose_part,
+                                 .context = p,
+                                 .region = &region};
   if (sample->encoded) {
     GP_TRY(data_decode(&sample->image, sample->bytes, sample->size, &desc));
   } else {
@@ -291,6 +296,8 @@ static gp_status run_window(passage *p, data_sample *sample, float *dst) {
   if (sample->encoded)
     GP_TRY(data_decode(&sample->image, sample->bytes, sample->size,
                        &(data_decode_desc){.name = name_of(sample), .channels = transform->channels}));
+  status = data_sample_check_size(sample, sample->image.height, sample->image.width);
+  if (status != GP_OK) GP_TRY(gp_fail_in(status, "%s", sample->name));
   GP_TRY(check_image(transform, &sample->image));
   data_augmenter_draw(p->augmenter, sample->image.height, sample->image.width, p->key, draws);
   if (!jitters(draws)) {
@@ -307,7 +314,7 @@ cleanup:
 
 gp_status data_augmenter_run(const data_augmenter *augmenter, data_sample *sample, const data_draw_key *key,
                              float *dst) {
-  passage p = {.augmenter = augmenter, .key = key};
+  passage p = {.augmenter = augmenter, .sample = sample, .key = key};
   gp_status status = GP_OK;
   if (augmenter->transform.resize == 0) return run_window(&p, sample, dst);
   GP_TRY(decode_and_resize(&p, sample));

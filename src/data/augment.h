@@ -59,8 +59,8 @@ void data_augmenter_draw(const data_augmenter *augmenter, int32_t height, int32_
 
 /* Transforms a sample, as data_source_fetch() gives it, into dst [channels][height][width]; of an encoded one only the
  * part that is needed is decoded. `key` as above. Uses the sample's scratch images; allocates only where they are too
- * small. Errors: those of data_decode() for an encoded sample, GP_ERROR_INVALID_ARGUMENT for an image with other
- * channels, or too small for the crop. */
+ * small. Errors: those of data_decode() and data_sample_check_size() for an encoded sample, GP_ERROR_INVALID_ARGUMENT for
+ * an image with other channels, or too small for the crop. */
 GP_NODISCARD gp_status data_augmenter_run(const data_augmenter *augmenter, data_sample *sample,
                                           const data_draw_key *key, float *dst);
 

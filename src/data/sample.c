@@ -38,6 +38,13 @@ cleanup:
   return status;
 }
 
+gp_status data_sample_check_size(const data_sample *sample, int32_t height, int32_t width) {
+  const bool any = !sample->encoded || sample->height == 0 || sample->width == 0;
+  if (any || (sample->height == height && sample->width == width)) return GP_OK;
+  return gp_fail(GP_ERROR_CORRUPT, "the image has %d x %d pixels: expected %d x %d, as all of this data set", height,
+                 width, sample->height, sample->width);
+}
+
 void data_sample_free(data_sample *sample) {
   if (sample == NULL) return;
   gp_free(sample->bytes);

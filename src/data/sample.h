@@ -13,6 +13,7 @@ typedef struct data_sample {
   uint8_t *bytes; /* the file's content [size], if encoded */
   size_t size, capacity;
   char name[DATA_NAME_SIZE]; /* of an encoded sample, for messages; "": none */
+  int32_t height, width;     /* that an encoded sample's image must have, as data_source_fetch() knows; 0: any */
   data_image image;          /* the pixels, if not; and scratch */
 
   /* Scratch of data_augmenter_run(). */
@@ -26,6 +27,9 @@ GP_NODISCARD gp_status data_sample_reserve(data_sample *sample, size_t size);
 /* Reads a file into it, as an encoded sample. Errors: GP_ERROR_NOT_FOUND, GP_ERROR_IO (also for more than 1 GiB), out of
  * memory. */
 GP_NODISCARD gp_status data_sample_read(data_sample *sample, const char *path);
+
+/* GP_ERROR_CORRUPT, without the sample's name, if its image, of that size, is not of the size that its source says. */
+GP_NODISCARD gp_status data_sample_check_size(const data_sample *sample, int32_t height, int32_t width);
 
 /* Releases the buffers. NULL is fine. */
 void data_sample_free(data_sample *sample);

@@ -111,12 +111,17 @@ gp_status data_source_fetch(const data_source *source, int64_t index, data_sampl
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "sample %" PRId64 " of %s: there are %" PRId64, index,
                    source->info.dataset, source->info.count);
   data_source_name(source, index, sample->name, sizeof sample->name);
+  sample->height = source->info.height;
+  sample->width = source->info.width;
   return source->ops->fetch(source, index, sample);
 }
 
 gp_status data_source_read(const data_source *source, int64_t index, data_sample *sample) {
   gp_status status = data_source_fetch(source, index, sample);
   if (status != GP_OK || !sample->encoded) return status;
-  return data_decode(&sample->image, sample->bytes, sample->size,
-                     &(data_decode_desc){.name = sample->name, .channels = source->info.channels});
+  status = data_decode(&sample->image, sample->bytes, sample->size,
+                       &(data_decode_desc){.name = sample->name, .channels = source->info.channels});
+  if (status != GP_OK) return status;
+  status = data_sample_check_size(sample, sample->image.height, sample->image.width);
+  return status == GP_OK ? status : gp_fail_in(status, "%s", sample->name);
 }

@@ -63,7 +63,8 @@ void data_source_name(const data_source *source, int64_t index, char *name, size
  * Errors: GP_ERROR_NOT_FOUND, GP_ERROR_IO, GP_ERROR_OUT_OF_MEMORY. */
 GP_NODISCARD gp_status data_source_fetch(const data_source *source, int64_t index, data_sample *sample);
 
-/* Fetches and decodes into sample->image, with info's number of channels. */
+/* Fetches and decodes into sample->image, with info's number of channels. Further errors: those of data_decode(), and
+ * GP_ERROR_CORRUPT where the image is not of info's size. */
 GP_NODISCARD gp_status data_source_read(const data_source *source, int64_t index, data_sample *sample);
 
 /* The known data sets, in the order of the table; NULL past the last one. */

@@ -141,14 +141,18 @@ def test_pack_checks_everything_first(images, tmp_path):
     assert "no test images" in succeeds("pack", images, out).stdout
 
 
-def test_cifar10_as_a_folder(tmp_path):
-    data = tmp_path / "data"
+def write_cifar10(data):
     for split in ("train", "test"):
         for label in range(10):
             place = data / split / f"class{label}"
             place.mkdir(parents=True)
             for i in range(2):
                 picture(10 * i + label, 32, 32).save(place / f"{i}.jpg")
+    return data
+
+
+def test_cifar10_as_a_folder(tmp_path):
+    data = write_cifar10(tmp_path / "data")
     out = tmp_path / "out"
     succeeds(*arguments(data, out, dataset="cifar10", crop_size=0, crop_padding=4))
     assert json.loads(metadata(out / "model_best.safetensors")["input_shape"]) == [3, 32, 32]
@@ -214,6 +218,20 @@ def test_odd_folders(images, tmp_path):
     shutil.rmtree(images / "train")
     fails(*arguments(images, tmp_path / "out"), names=[images, "train"])
     fails(*arguments(tmp_path / "nowhere", tmp_path / "out"), names=["nowhere", "no such folder"])
+
+
+@bad_input
+def test_cifar10_images_of_another_size(tmp_path):
+    """Cut out, as they are, and where the images are resized."""
+    data = write_cifar10(tmp_path / "data")
+    picture(0, 32, 40).save(data / "train" / "class3" / "1.jpg")
+    for number, way in enumerate((dict(crop_padding=4), dict(crop_size=24), dict(crop_area="0.5,1"))):
+        settings = dict(dataset="cifar10", crop_size=0) | way
+        fails(*arguments(data, tmp_path / f"fail{number}", **settings), names=["train/class3/1.jpg", "32 x 40", "32 x 32"])
+        result = succeeds(*arguments(data, tmp_path / f"skip{number}", on_bad_image="skip", **settings))
+        assert "bad image 1 left out: train/class3/1.jpg" in result.stdout + result.stderr
+    fails("bench", "data", "--dataset", "cifar10", "--data", data, "--passes", 1, "--crop-size", 32,
+          names=["train/class3/1.jpg", "32 x 40"])
 
 
 @bad_input
