@@ -145,6 +145,7 @@ gp_status train_session_open(train_session *session, const train_config *config,
   session->chosen.pool = (char *)model_pool_plain_name(config->pool);
   GP_TRY(train_session_open_sources(session));
   GP_TRY(train_session_build(session));
+  if (!config->evaluate) GP_TRY(train_session_check_batches(session));
   GP_TRY(train_session_open_loaders(session));
   GP_TRY(train_schedule_init(&session->schedule, session->config, session->batches));
   GP_TRY(begin_weights(session));

@@ -50,6 +50,10 @@ GP_NODISCARD gp_status train_session_build(train_session *session);
 /* Bytes of memory that the run takes, in all. */
 uint64_t train_session_memory(const train_session *session);
 
+/* Before the loaders are opened: GP_ERROR_OUT_OF_MEMORY if their batches alone cannot fit, unless config->space_check is
+ * off. */
+GP_NODISCARD gp_status train_session_check_batches(const train_session *session);
+
 /* Tells what memory and disk the run will need, and refuses what cannot fit, unless config->space_check is off. Before
  * the plans have taken their memory; out_dir must exist. */
 GP_NODISCARD gp_status train_session_check_space(train_session *session);

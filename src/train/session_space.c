@@ -22,12 +22,20 @@ static uint64_t weight_bytes(const train_session *session) {
                           a.statistics_count * (1 + (uint64_t)(a.statistics_average != NULL)));
 }
 
+/* Images of a loader's ring, which holds no more batches than there are. */
+static uint64_t ring_images(const train_config *config, const data_source *source, int64_t batch_size) {
+  const int64_t samples = data_source_get_info(source)->count;
+  const int64_t batches = samples / batch_size + (samples % batch_size != 0);
+  const int64_t ring = config->workers == 0 ? 1 : DATA_DEFAULT_RING;
+  return (uint64_t)(batches < ring ? batches : ring) * (uint64_t)batch_size;
+}
+
 static uint64_t batch_bytes(const train_session *session) {
   const train_config *config = session->config;
   const model_info *info = &session->info;
   const uint64_t image = (uint64_t)(info->channels * info->height * info->width) * sizeof(float);
-  const uint64_t ring = config->workers == 0 ? 1 : DATA_DEFAULT_RING;
-  return ring * image * (uint64_t)(config->batch_size + train_test_batch_size(config));
+  return image * (ring_images(config, session->train_source, config->batch_size) +
+                  ring_images(config, session->test_source, train_test_batch_size(config)));
 }
 
 static bool is_there(const train_session *session, const char *name) {
@@ -71,6 +79,17 @@ static uint64_t activation_bytes(const train_session *session) {
 uint64_t train_session_memory(const train_session *session) {
   return PROGRAM_BYTES + weight_bytes(session) + batch_bytes(session) + activation_bytes(session) +
          model_tensors_bytes(session->net, true);
+}
+
+gp_status train_session_check_batches(const train_session *session) {
+  char bytes[SPACE_TEXT_SIZE], free_bytes[SPACE_TEXT_SIZE];
+  const uint64_t needed = batch_bytes(session), free_memory = space_free_memory("");
+  if (!session->config->space_check || free_memory == SPACE_UNKNOWN || needed <= free_memory) return GP_OK;
+  return gp_fail(
+      GP_ERROR_OUT_OF_MEMORY,
+      "the batches that are prepared ahead need %s of memory, only %s can be had: use a smaller --batch-size or "
+      "--test-batch-size (or --no-space-check)",
+      space_text(needed, bytes), space_text(free_memory, free_bytes));
 }
 
 gp_status train_session_check_space(train_session *session) {

@@ -134,6 +134,8 @@ def test_memory_that_cannot_be_had(data, tmp_path):
     assert result.returncode == 1, result.stdout + result.stderr
     assert "of memory" in result.stderr and "--accumulate" in result.stderr and len(result.stderr.splitlines()) == 1
     assert "batch 1/" not in result.stdout and not list((tmp_path / "out").glob("*.safetensors"))
+    result = run_in_shell('ulimit -v 900000; exec "$@"', *arguments, "--test-batch-size", 2**19)
+    assert result.returncode == 1 and "the batches that are prepared ahead need 1.5 GiB" in result.stderr, result.stderr
     result = run_in_shell('ulimit -v 900000; exec "$@"', *arguments, "--accumulate", "16")
     assert result.returncode == 0, result.stdout + result.stderr
 
