@@ -35,7 +35,7 @@ static const option_desc options[] = {
      .type = OPTION_PATH,
      .section = "data",
      .metavar = "LIST",
-     .help = "file that lists test images to leave out, a name or number a line"},
+     .help = "file that lists test images to leave out, a path, name or number a line"},
     {.name = "on-bad-image",
      FIELD(on_bad_image),
      .type = OPTION_CHOICE,
