@@ -150,7 +150,7 @@ def test_suggestion(text, suggestion):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize("arguments, names", [
-    ([], "expected one of net, pool"),
+    ([], "expected one of data, net, pool"),
     (["pond"], ("pond", "pool")),
     (["pool", "stray"], "stray"),
     (["pool", "--kind", "sieve"], ("kind", "sieve", "isp_gaussian", "all")),
