@@ -87,22 +87,6 @@ static gp_status find_classes(data_names *out, const data_source_desc *desc, con
   return status;
 }
 
-static void fill_info(folder_source *self, const data_set *set) {
-  data_source_info *info = &self->base.info;
-  *info = (data_source_info){.dataset = set->name,
-                             .count = self->files.count,
-                             .classes = self->files.classes,
-                             .class_names = (const char *const *)self->files.class_names,
-                             .channels = 3,
-                             .height = set->side,
-                             .width = set->side,
-                             .crop_size = set->crop_size,
-                             .resize = set->resize,
-                             .note = self->note[0] != '\0' ? self->note : NULL};
-  memcpy(info->mean, set->mean, sizeof info->mean);
-  memcpy(info->std, set->std, sizeof info->std);
-}
-
 gp_status data_folder_open(data_source **out, const data_set *set, const data_source_desc *desc) {
   gp_status status = GP_OK;
   folder_source *self = NULL;
@@ -121,7 +105,8 @@ gp_status data_folder_open(data_source **out, const data_set *set, const data_so
                                    .class_count = told ? desc->classes : (int32_t)classes.count,
                                    .lenient = desc->lenient};
   GP_TRY(data_folder_scan_indexed(&self->files, &folder, self->note));
-  fill_info(self, set);
+  self->base.info = data_info_of_files(set, &self->files);
+  self->base.info.note = self->note[0] != '\0' ? self->note : NULL;
   *out = &self->base;
   self = NULL;
 cleanup:

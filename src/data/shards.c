@@ -281,21 +281,6 @@ cleanup:
   return status;
 }
 
-static void fill_info(shards_source *self, const data_set *set) {
-  data_source_info *info = &self->base.info;
-  *info = (data_source_info){.dataset = set->name,
-                             .count = self->files.count,
-                             .classes = self->files.classes,
-                             .class_names = (const char *const *)self->files.class_names,
-                             .channels = 3,
-                             .height = set->side,
-                             .width = set->side,
-                             .crop_size = set->crop_size,
-                             .resize = set->resize};
-  memcpy(info->mean, set->mean, sizeof info->mean);
-  memcpy(info->std, set->std, sizeof info->std);
-}
-
 gp_status data_shards_open(data_source **out, const data_set *set, const data_source_desc *desc) {
   gp_status status = GP_OK;
   shards_source *self = NULL;
@@ -309,7 +294,7 @@ gp_status data_shards_open(data_source **out, const data_set *set, const data_so
   reader r = {.path = path, .at = (char *)text, .end = (char *)text + size};
   GP_TRY(parse_index(self, &r, desc->dir));
   if (desc->class_names != NULL) GP_TRY(map_classes(self, desc));
-  fill_info(self, set);
+  self->base.info = data_info_of_files(set, &self->files);
   *out = &self->base;
   self = NULL;
 cleanup:

@@ -2,7 +2,10 @@
 #ifndef GP_DATA_SOURCE_IMPL_H
 #define GP_DATA_SOURCE_IMPL_H
 
+#include "data/listing.h"
 #include "data/source.h"
+
+#include <string.h>
 
 /* Indices are in range and handles are not NULL when these are called. */
 typedef struct data_source_ops {
@@ -31,5 +34,21 @@ typedef struct data_set {
   int32_t side;              /* of every image; 0: as found, or they differ */
   float mean[DATA_MAX_CHANNELS], std[DATA_MAX_CHANNELS];
 } data_set;
+
+/* What is said of a data set of colour images whose samples are those of a listing; its class names stay the listing's. */
+static inline data_source_info data_info_of_files(const data_set *set, const data_listing *files) {
+  data_source_info info = {.dataset = set->name,
+                           .count = files->count,
+                           .classes = files->classes,
+                           .class_names = (const char *const *)files->class_names,
+                           .channels = 3,
+                           .height = set->side,
+                           .width = set->side,
+                           .crop_size = set->crop_size,
+                           .resize = set->resize};
+  memcpy(info.mean, set->mean, sizeof info.mean);
+  memcpy(info.std, set->std, sizeof info.std);
+  return info;
+}
 
 #endif
