@@ -3,7 +3,10 @@ if(TARGET gp_data)
   gp_unit_test(NAME test_data_idx SOURCES test_data_idx.c test_data_files.c LIBRARIES gp_data ZLIB::ZLIB)
   gp_unit_test(NAME test_data_transform SOURCES test_data_transform.c LIBRARIES gp_data)
   gp_unit_test(NAME test_data_loader SOURCES test_data_loader.c test_data_files.c LIBRARIES gp_data ZLIB::ZLIB)
-  gp_unit_test(NAME test_data_folder SOURCES test_data_folder.c test_data_files.c LIBRARIES gp_data ZLIB::ZLIB)
+  foreach(subject folder shards cifar)
+    gp_unit_test(NAME test_data_${subject} SOURCES test_data_${subject}.c test_data_sets.c test_data_files.c
+                 LIBRARIES gp_data ZLIB::ZLIB)
+  endforeach()
   # Makes its PNG and JPEG files with the libraries, where they are.
   set(codecs)
   foreach(codec PkgConfig::SPNG JPEG::JPEG)
