@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "data/order.h"
+#include "data/parts.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -20,8 +21,8 @@ typedef struct bad_sample {
   char message[256];
 } bad_sample;
 
-/* One place of the ring. Batch b lies in slot b % ring. It belongs to the worker that fills it until `ready`, then to
- * the caller until the next data_loader_next(). */
+/* One place of the ring. Part p of the epoch lies in slot p % ring. It belongs to the worker that fills it until `ready`,
+ * then to the caller until the next data_loader_next(). */
 typedef struct ring_slot {
   data_batch batch;
   bool ready;
@@ -40,7 +41,7 @@ typedef struct load_worker {
 struct data_loader {
   const data_source *source;
   data_augmenter augmenter;
-  int64_t count, batch_size, batches; /* samples; of one epoch */
+  data_cut cut;
   bool shuffle;
   uint64_t seed;
   size_t image_size; /* floats */
@@ -51,7 +52,7 @@ struct data_loader {
   int32_t worker_count, started; /* threads wanted, threads running */
   data_sample sample;            /* scratch of the caller's thread */
   data_bad_policy bad;
-  int64_t most_bad; /* of one batch */
+  int64_t most_bad; /* of one part */
   void (*report_bad)(void *context, const char *name, const char *message);
   void *context;
   uint8_t *seen_bad; /* [count] bits, with other policies than to fail */
@@ -60,20 +61,20 @@ struct data_loader {
   /* Of the epoch; the caller alone writes them, while no worker is busy. */
   int64_t epoch;
   bool begun;
-  int64_t next_out; /* the batch data_loader_next() gives next */
+  int64_t next_out; /* the part data_loader_next() gives next */
   double wait_seconds;
 
   pthread_mutex_t mutex; /* guards what follows, and the slots' `ready` */
   pthread_cond_t changed_for_workers, changed_for_caller;
   bool lock_made, workers_wait_made, caller_wait_made;
-  int64_t next_fill;  /* the batch that the next free worker takes */
-  int64_t end_fill;   /* batches from here on find their slot taken, or do not exist */
+  int64_t next_fill;  /* the part that the next free worker takes */
+  int64_t end_fill;   /* parts from here on find their slot taken, or do not exist */
   int32_t busy;       /* workers that fill a slot */
   bool stop;          /* the workers are to end */
-  atomic_bool cancel; /* batches being filled are not wanted any more; read without the lock */
+  atomic_bool cancel; /* parts being filled are not wanted any more; read without the lock */
 };
 
-/* ---- Filling one batch ----------------------------------------------------------------------- */
+/* ---- Filling one part ------------------------------------------------------------------------ */
 
 static gp_status fill_sample(const data_loader *loader, int64_t index, data_sample *sample, float *dst) {
   gp_status status = GP_OK;
@@ -102,13 +103,13 @@ static bool leave_out(const data_loader *loader, ring_slot *slot, int64_t index,
   return true;
 }
 
-/* Place i of the batch. */
+/* Place i of the part. */
 static gp_status fill_place(const data_loader *loader, ring_slot *slot, int64_t i, data_sample *sample) {
   data_batch *batch = &slot->batch;
-  const int64_t first = batch->number * loader->batch_size + i;
+  const int64_t first = batch->number * loader->cut.batch_size + batch->first + i;
   float *dst = batch->images + (size_t)i * loader->image_size;
   for (int64_t next = 0;; ++next) {
-    const int64_t index = index_at(loader, (first + next) % loader->count);
+    const int64_t index = index_at(loader, (first + next) % loader->cut.samples);
     gp_status status = fill_sample(loader, index, sample, dst);
     batch->indices[i] = index;
     batch->labels[i] = data_source_label(loader->source, index);
@@ -121,11 +122,13 @@ static gp_status fill_place(const data_loader *loader, ring_slot *slot, int64_t 
   }
 }
 
-static void fill_slot(data_loader *loader, ring_slot *slot, int64_t number, data_sample *sample) {
+static void fill_slot(data_loader *loader, ring_slot *slot, int64_t part, data_sample *sample) {
   data_batch *batch = &slot->batch;
-  int64_t left = loader->count - number * loader->batch_size;
-  batch->number = number;
-  batch->count = left < loader->batch_size ? left : loader->batch_size;
+  const data_piece piece = data_cut_piece(&loader->cut, part);
+  batch->number = piece.batch;
+  batch->first = piece.first;
+  batch->count = piece.count;
+  batch->whole = piece.whole;
   batch->marked = 0;
   slot->bad_count = 0;
   slot->status = GP_OK;
@@ -147,11 +150,11 @@ static void *work(void *argument) {
       pthread_cond_wait(&loader->changed_for_workers, &loader->mutex);
       continue;
     }
-    int64_t number = loader->next_fill++;
-    ring_slot *slot = &loader->slots[number % loader->ring];
+    int64_t part = loader->next_fill++;
+    ring_slot *slot = &loader->slots[part % loader->ring];
     loader->busy++;
     pthread_mutex_unlock(&loader->mutex);
-    fill_slot(loader, slot, number, &self->sample);
+    fill_slot(loader, slot, part, &self->sample);
     pthread_mutex_lock(&loader->mutex);
     loader->busy--;
     slot->ready = true;
@@ -207,6 +210,10 @@ static gp_status check_desc(const data_loader_desc *desc) {
   if (desc->batch_size < 1 || desc->batch_size > INT32_MAX)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the batch size must be at least 1, not %" PRId64,
                    desc->batch_size);
+  if (desc->part_size < 0 || desc->part_size > desc->batch_size)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "loader: parts must be of 0 (whole batches) to %" PRId64 " samples, not %" PRId64, desc->batch_size,
+                   desc->part_size);
   if (desc->drop_last && desc->batch_size > info->count)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "loader: a batch size of %" PRId64 " with --drop-last leaves nothing of %" PRId64
@@ -218,12 +225,32 @@ static gp_status check_desc(const data_loader_desc *desc) {
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: workers must be 0 to %d, not %d", DATA_MAX_WORKERS,
                    desc->workers);
   if (desc->ring < 0 || desc->ring > 4 * DATA_MAX_WORKERS)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the ring must hold 0 to %d batches, not %d",
-                   4 * DATA_MAX_WORKERS, desc->ring);
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the ring must hold 0 to %d parts, not %d", 4 * DATA_MAX_WORKERS,
+                   desc->ring);
   if (info->channels != desc->transform.channels)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the images have %d channels, the transform expects %d",
                    info->channels, desc->transform.channels);
   return GP_OK;
+}
+
+/* How an epoch is cut, and how many parts are held at once. The description is good. */
+static data_cut cut_epoch(const data_loader_desc *desc, int64_t *ring) {
+  const int64_t samples = data_source_get_info(desc->source)->count;
+  const int64_t part_size = desc->part_size > 0 ? desc->part_size : desc->batch_size;
+  const data_cut cut = data_cut_epoch(samples, desc->batch_size, part_size, desc->drop_last);
+  const int64_t crew = desc->workers < DATA_DEFAULT_RING ? DATA_DEFAULT_RING : desc->workers + 1;
+  const int64_t most = DATA_DEFAULT_RING * cut.batch_parts;
+  *ring = crew < most ? crew : most;
+  if (desc->ring > 0) *ring = desc->ring;
+  if (desc->workers == 0) *ring = 1;
+  if (*ring > cut.parts) *ring = cut.parts;
+  return cut;
+}
+
+int64_t data_loader_ring_images(const data_loader_desc *desc) {
+  int64_t ring = 0;
+  const data_cut cut = cut_epoch(desc, &ring);
+  return ring * cut.part_size;
 }
 
 static gp_status make_slots(data_loader *loader) {
@@ -232,13 +259,13 @@ static gp_status make_slots(data_loader *loader) {
   const data_transform *transform = &loader->augmenter.transform;
   GP_TRY(gp_mul_size(&loader->image_size, (size_t)transform->height, (size_t)transform->width));
   GP_TRY(gp_mul_size(&loader->image_size, loader->image_size, (size_t)transform->channels));
-  GP_TRY(gp_mul_size(&floats, loader->image_size, (size_t)loader->batch_size));
+  GP_TRY(gp_mul_size(&floats, loader->image_size, (size_t)loader->cut.part_size));
   GP_TRY(GP_ALLOC(&loader->slots, (size_t)loader->ring));
   for (int64_t i = 0; i < loader->ring; ++i) {
     data_batch *batch = &loader->slots[i].batch;
     GP_TRY(GP_ALLOC(&batch->images, floats));
-    GP_TRY(GP_ALLOC(&batch->labels, (size_t)loader->batch_size));
-    GP_TRY(GP_ALLOC(&batch->indices, (size_t)loader->batch_size));
+    GP_TRY(GP_ALLOC(&batch->labels, (size_t)loader->cut.part_size));
+    GP_TRY(GP_ALLOC(&batch->indices, (size_t)loader->cut.part_size));
     if (loader->bad != DATA_BAD_FAIL) GP_TRY(GP_ALLOC(&loader->slots[i].bad, (size_t)loader->most_bad));
   }
 cleanup:
@@ -281,9 +308,7 @@ gp_status data_loader_create(data_loader **out, const data_loader_desc *desc) {
   GP_TRY(make_locks(loader));
   GP_TRY(data_augmenter_init(&loader->augmenter, &desc->transform));
   loader->source = desc->source;
-  loader->count = data_source_get_info(desc->source)->count;
-  loader->batch_size = desc->batch_size;
-  loader->batches = loader->count / desc->batch_size + (!desc->drop_last && loader->count % desc->batch_size != 0);
+  loader->cut = cut_epoch(desc, &loader->ring);
   loader->shuffle = desc->shuffle;
   loader->seed = desc->seed;
   loader->worker_count = desc->workers;
@@ -291,10 +316,8 @@ gp_status data_loader_create(data_loader **out, const data_loader_desc *desc) {
   loader->most_bad = desc->batch_size > LEAST_BAD ? desc->batch_size : LEAST_BAD;
   loader->report_bad = desc->report_bad;
   loader->context = desc->context;
-  if (desc->bad != DATA_BAD_FAIL) GP_TRY(GP_ALLOC(&loader->seen_bad, (size_t)(loader->count / 8 + 1)));
-  loader->ring = desc->workers == 0 ? 1 : desc->ring > 0 ? desc->ring : DATA_DEFAULT_RING;
-  if (loader->ring > loader->batches) loader->ring = loader->batches;
-  if (desc->shuffle) GP_TRY(GP_ALLOC(&loader->order, (size_t)loader->count));
+  if (desc->bad != DATA_BAD_FAIL) GP_TRY(GP_ALLOC(&loader->seen_bad, (size_t)(loader->cut.samples / 8 + 1)));
+  if (desc->shuffle) GP_TRY(GP_ALLOC(&loader->order, (size_t)loader->cut.samples));
   GP_TRY(make_slots(loader));
   GP_TRY(make_workers(loader));
   GP_TRY(start_workers(loader));
@@ -331,39 +354,39 @@ void data_loader_destroy(data_loader **pointer) {
 
 /* ---- Use ------------------------------------------------------------------------------------- */
 
-int64_t data_loader_batches(const data_loader *loader) { return loader->batches; }
+int64_t data_loader_batches(const data_loader *loader) { return loader->cut.batches; }
 
 double data_loader_wait_seconds(const data_loader *loader) { return loader->wait_seconds; }
 
-/* Lets the workers fill the batches from `first` on, as many as the ring has slots. The lock is held. */
+/* Lets the workers fill the parts from `first` on, as many as the ring has slots. The lock is held. */
 static void allow_fill(data_loader *loader, int64_t first) {
   int64_t end = first + loader->ring;
-  loader->end_fill = end < loader->batches ? end : loader->batches;
+  loader->end_fill = end < loader->cut.parts ? end : loader->cut.parts;
   pthread_cond_broadcast(&loader->changed_for_workers);
 }
 
 gp_status data_loader_start(data_loader *loader, int64_t epoch, int64_t first_batch) {
-  if (epoch < 0 || first_batch < 0 || first_batch > loader->batches)
+  if (epoch < 0 || first_batch < 0 || first_batch > loader->cut.batches)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "loader: cannot start epoch %" PRId64 " at batch %" PRId64 ": an epoch has %" PRId64 " batches",
-                   epoch, first_batch, loader->batches);
+                   epoch, first_batch, loader->cut.batches);
   halt_workers(loader);
   loader->epoch = epoch;
   loader->begun = true;
-  loader->next_out = first_batch;
-  if (loader->shuffle) data_order(loader->order, loader->count, loader->seed, epoch);
+  loader->next_out = data_cut_first_part(&loader->cut, first_batch);
+  if (loader->shuffle) data_order(loader->order, loader->cut.samples, loader->seed, epoch);
   if (loader->worker_count == 0) return GP_OK;
   pthread_mutex_lock(&loader->mutex);
   for (int64_t i = 0; i < loader->ring; ++i) loader->slots[i].ready = false;
-  loader->next_fill = first_batch;
-  allow_fill(loader, first_batch);
+  loader->next_fill = loader->next_out;
+  allow_fill(loader, loader->next_out);
   pthread_mutex_unlock(&loader->mutex);
   return GP_OK;
 }
 
 int64_t data_loader_bad(const data_loader *loader) { return loader->bad_count; }
 
-/* Tells of the samples that the batch left out, if that was not done in an earlier epoch. */
+/* Tells of the samples that the part left out, if that was not done in an earlier epoch. */
 static void report_bad(data_loader *loader, const ring_slot *slot) {
   for (int64_t i = 0; i < slot->bad_count; ++i) {
     const bad_sample *bad = &slot->bad[i];
@@ -377,10 +400,10 @@ static void report_bad(data_loader *loader, const ring_slot *slot) {
   }
 }
 
-/* Gives back the slot of the batch before `number`, and waits until that of `number` is ready. */
-static void await_slot(data_loader *loader, ring_slot *slot, int64_t number) {
+/* Gives back the slot of the part before this one, and waits until its own is ready. */
+static void await_slot(data_loader *loader, ring_slot *slot, int64_t part) {
   pthread_mutex_lock(&loader->mutex);
-  allow_fill(loader, number);
+  allow_fill(loader, part);
   while (!slot->ready) pthread_cond_wait(&loader->changed_for_caller, &loader->mutex);
   slot->ready = false;
   pthread_mutex_unlock(&loader->mutex);
@@ -389,14 +412,14 @@ static void await_slot(data_loader *loader, ring_slot *slot, int64_t number) {
 gp_status data_loader_next(data_loader *loader, const data_batch **batch) {
   *batch = NULL;
   if (!loader->begun) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: no epoch was started");
-  if (loader->next_out >= loader->batches) return GP_OK;
-  int64_t number = loader->next_out++;
-  ring_slot *slot = &loader->slots[number % loader->ring];
+  if (loader->next_out >= loader->cut.parts) return GP_OK;
+  int64_t part = loader->next_out++;
+  ring_slot *slot = &loader->slots[part % loader->ring];
   double before = gp_seconds();
   if (loader->worker_count == 0)
-    fill_slot(loader, slot, number, &loader->sample);
+    fill_slot(loader, slot, part, &loader->sample);
   else
-    await_slot(loader, slot, number);
+    await_slot(loader, slot, part);
   loader->wait_seconds += gp_seconds() - before;
   report_bad(loader, slot);
   if (slot->status != GP_OK) return gp_fail(slot->status, "%s", slot->message);

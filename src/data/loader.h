@@ -32,23 +32,27 @@ typedef struct data_loader_desc {
   const data_source *source; /* must outlive the loader */
   data_transform transform;
   int64_t batch_size;
-  bool shuffle;    /* otherwise in the source's order */
-  bool drop_last;  /* leave out the epoch's last batch if it is not full */
-  uint64_t seed;   /* of order and augmentation */
-  int32_t workers; /* threads; 0: everything is done in the caller's thread, inside data_loader_next() */
+  int64_t part_size; /* batches come in parts of at most so many samples (parts.h); 0: in one piece */
+  bool shuffle;      /* otherwise in the source's order */
+  bool drop_last;    /* leave out the epoch's last batch if it is not full */
+  uint64_t seed;     /* of order and augmentation */
+  int32_t workers;   /* threads; 0: everything is done in the caller's thread, inside data_loader_next() */
   data_bad_policy bad;
   /* Told of each sample that is left out, once, by data_loader_next() in the order of the batches. May be NULL. */
   void (*report_bad)(void *context, const char *name, const char *message);
   void *context;
-  int32_t ring; /* batches held at once, the caller's included; 0: DATA_DEFAULT_RING, or 1 without workers */
+  int32_t ring; /* parts held at once, the caller's included; 0: as data_loader_ring_images() has it */
 } data_loader_desc;
 
+/* A batch, or a part of one. */
 typedef struct data_batch {
   float *images;    /* [count][channels][height][width] */
   int32_t *labels;  /* [count] */
   int64_t *indices; /* [count], of the samples in the source */
-  int64_t count;    /* batch_size, or less in the last batch */
+  int64_t count;    /* batch_size, or less in the last batch; with parts, the part's */
   int64_t number;   /* of the batch in its epoch, from 0 */
+  int64_t first;    /* place of the first of these samples in the batch: 0 but for later parts */
+  int64_t whole;    /* samples of the whole batch; first + count is that in its last part */
   int64_t marked;   /* samples without an image, whose label is -1 */
 } data_batch;
 
@@ -59,6 +63,11 @@ GP_NODISCARD gp_status data_loader_create(data_loader **out, const data_loader_d
 /* Stops the workers, after at most the sample each is at, and releases everything. Takes NULL, leaves NULL. */
 void data_loader_destroy(data_loader **loader);
 
+/* Images that a loader of this description holds memory for, all of the transform's size. Where desc->ring is 0: one part
+ * without workers, else DATA_DEFAULT_RING parts, or one for each worker and the caller if these are more, but never more
+ * than DATA_DEFAULT_RING batches. The description must be one that data_loader_create() takes. */
+int64_t data_loader_ring_images(const data_loader_desc *desc);
+
 /* Batches of one epoch. */
 int64_t data_loader_batches(const data_loader *loader);
 
@@ -66,10 +75,11 @@ int64_t data_loader_batches(const data_loader *loader);
  * called at any time: what was being prepared is dropped. */
 GP_NODISCARD gp_status data_loader_start(data_loader *loader, int64_t epoch, int64_t first_batch);
 
-/* The epoch's next batch, valid until the next call of any function of this loader but the queries; *batch is NULL
+/* The epoch's next batch, or the next part of one, valid until the next call of any function of this loader but the queries; *batch is NULL
  * at the end of the epoch. Allocates nothing, unless images are larger than all before.
- * With DATA_BAD_FAIL a sample that cannot be read fails the call for its batch, naming the sample; the next call goes on with the
- * batch after it. With the other policies a batch fails that meets as many of them as it has samples (16 at least). GP_ERROR_INVALID_ARGUMENT before the first data_loader_start(). */
+ * With DATA_BAD_FAIL a sample that cannot be read fails the call for its batch or part, naming the sample; the next call
+ * goes on with what comes after it. With the other policies a batch or part fails that meets more of them than a batch has
+ * samples (16 at least). GP_ERROR_INVALID_ARGUMENT before the first data_loader_start(). */
 GP_NODISCARD gp_status data_loader_next(data_loader *loader, const data_batch **batch);
 
 /* Distinct samples left out since the loader was created, in the batches that data_loader_next() has given. */

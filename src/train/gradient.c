@@ -4,8 +4,6 @@
 #include "base/status.h"
 #include "base/vectorize.h"
 
-#include <math.h>
-
 enum { CHUNK = 1 << 14 }; /* floats per task */
 
 /* target = old + share·gradient */
@@ -43,26 +41,21 @@ static void add_part(const train_gradient_desc *desc, bool first, bool last, dou
   gp_parallel_for((int64_t)((sum.count + CHUNK - 1) / CHUNK), 0, add_chunk, &sum);
 }
 
-gp_status train_gradient(const train_gradient_desc *desc, const data_batch *batch, train_meter *meter, double *loss) {
+gp_status train_gradient(const train_gradient_desc *desc, const data_batch *part, train_meter *meter, double *loss) {
   gp_status status = GP_OK;
-  const int64_t parts = train_plans_parts(desc->plans, batch->count), classes = nn_net_classes(desc->net);
-  const nn_shape shape = nn_net_input_shape(desc->net);
-  *loss = 0;
-  for (int64_t p = 0; p < parts && isfinite(*loss); ++p) {
-    const int64_t first = train_plans_part(desc->plans, batch->count, p);
-    const int64_t count = train_plans_part(desc->plans, batch->count, p + 1) - first;
-    const double share = (double)count / (double)batch->count;
-    const int32_t *labels = batch->labels + first;
-    nn_step_desc step = desc->step;
-    nn_plan *plan = NULL;
-    step.first_sample += first;
-    GP_TRY(train_plans_get(desc->plans, count, &plan));
-    GP_TRY(nn_plan_forward(plan, batch->images + first * shape.channels * shape.height * shape.width, labels, &step));
-    *loss += share * nn_plan_loss(plan);
-    train_meter_add(meter, nn_plan_loss(plan), nn_plan_logits(plan), labels, count, classes);
-    GP_TRY(nn_plan_backward(plan));
-    if (parts > 1) add_part(desc, p == 0, p + 1 == parts, share);
-  }
+  const double share = (double)part->count / (double)part->whole;
+  const bool first = part->first == 0, last = part->first + part->count == part->whole;
+  nn_step_desc step = desc->step;
+  nn_plan *plan = NULL;
+  step.first_sample += part->first;
+  if (first) *loss = 0;
+  GP_TRY(train_plans_get(desc->plans, part->count, &plan));
+  GP_TRY(nn_plan_forward(plan, part->images, part->labels, &step));
+  *loss += share * nn_plan_loss(plan);
+  train_meter_add(meter, nn_plan_loss(plan), nn_plan_logits(plan), part->labels, part->count,
+                  nn_net_classes(desc->net));
+  GP_TRY(nn_plan_backward(plan));
+  if (!first || !last) add_part(desc, first, last, share);
 cleanup:
   return status;
 }

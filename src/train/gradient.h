@@ -7,18 +7,18 @@
 #include "train/plans.h"
 
 typedef struct train_gradient_desc {
-  const train_plans *plans; /* NN_TRAIN; they say how the batch is cut */
+  const train_plans *plans; /* NN_TRAIN, one for each size of a part */
   const nn_net *net;
-  float *sum;        /* as many floats as the net's arenas; NULL where no batch has more than one part */
+  float *sum;        /* as many floats as the net's arenas; NULL where batches are in one piece */
   nn_step_desc step; /* first_sample: of the batch */
 } train_gradient_desc;
 
-/* Leaves the gradient of the batch's mean loss in the net's gradient arena, adds the batch to *meter, and gives its mean
- * loss. With several parts the gradient is Σ (n_i/n)·g_i: that of the whole batch, rounded otherwise, if the net has no batch
- * norm. With batch norm each part is normalised by its own statistics, and the running statistics take a step for each,
- * as on as many devices. Draws are the same either way. A loss that is not finite ends the work: *loss tells,
- * and the gradient is not to be used. */
-GP_NODISCARD gp_status train_gradient(const train_gradient_desc *desc, const data_batch *batch, train_meter *meter,
+/* Takes a batch, or the next part of one in their order, and adds it to *meter. *loss is 0 before the first part and grows by
+ * each one's share of the batch's mean loss; the last part leaves the gradient of that in the net's gradient arena. With several
+ * parts it is Σ (n_i/n)·g_i: that of the whole batch, rounded otherwise, if the net has no batch norm. With batch norm
+ * each part is normalised by its own statistics, and the running statistics take a step for each, as on as many devices. Draws
+ * are the same either way. */
+GP_NODISCARD gp_status train_gradient(const train_gradient_desc *desc, const data_batch *part, train_meter *meter,
                                       double *loss);
 
 #endif

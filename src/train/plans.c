@@ -1,6 +1,7 @@
 #include "train/plans.h"
 
 #include "base/status.h"
+#include "data/parts.h"
 
 #include <inttypes.h>
 
@@ -17,7 +18,7 @@ static gp_status add_plan(train_plans *plans, nn_net *net, int64_t batch, const 
 
 static gp_status add_last_batch(train_plans *plans, nn_net *net, int64_t rest, const train_plans_desc *desc) {
   gp_status status = GP_OK;
-  const int64_t parts = train_plans_parts(plans, rest);
+  const int64_t parts = data_parts(rest, plans->largest);
   GP_TRY(add_plan(plans, net, rest / parts, desc));
   if (rest % parts > 0) GP_TRY(add_plan(plans, net, rest / parts + 1, desc));
 cleanup:
@@ -51,14 +52,6 @@ cleanup:
 void train_plans_clear(train_plans *plans) {
   for (int32_t i = 0; i < plans->count; ++i) nn_plan_destroy(&plans->plans[i].plan);
   plans->count = 0;
-}
-
-int64_t train_plans_parts(const train_plans *plans, int64_t count) {
-  return (count + plans->largest - 1) / plans->largest;
-}
-
-int64_t train_plans_part(const train_plans *plans, int64_t count, int64_t i) {
-  return count * i / train_plans_parts(plans, count);
 }
 
 gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **plan) {

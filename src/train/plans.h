@@ -1,5 +1,5 @@
 /* A net compiled for a pass over a data set: a plan for whole batches, and others for the last, smaller one. A batch may
- * be taken in parts, one after the other, for the memory of a part's activations. */
+ * be taken in parts (data/parts.h), one after the other, for the memory of a part's activations. */
 #ifndef GP_TRAIN_PLANS_H
 #define GP_TRAIN_PLANS_H
 
@@ -29,10 +29,6 @@ typedef struct train_plans_desc {
 /* GP_ERROR_INVALID_ARGUMENT when there is no batch at all, or a part of the last one is too small to train on. */
 GP_NODISCARD gp_status train_plans_create(train_plans *plans, nn_net *net, const train_plans_desc *desc);
 void train_plans_clear(train_plans *plans);
-
-/* In how many parts a batch of `count` samples is taken, and where part i begins; part `parts` begins at the end. */
-int64_t train_plans_parts(const train_plans *plans, int64_t count);
-int64_t train_plans_part(const train_plans *plans, int64_t count, int64_t i);
 
 /* The plan for a part (with one part a batch: for a batch) of `count`. */
 GP_NODISCARD gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **plan);

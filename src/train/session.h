@@ -43,6 +43,10 @@ void train_session_close(train_session *session);
 GP_NODISCARD gp_status train_session_open_sources(train_session *session);
 GP_NODISCARD gp_status train_session_open_loaders(train_session *session);
 
+/* The loader of a split, as the configuration wants it. Training batches come in the parts that --accumulate says.
+ * Nobody is told of bad images yet. */
+data_loader_desc train_session_loader_desc(const train_session *session, data_split split);
+
 /* The net and its plans, which do not have their memory yet. With --memory-limit, unless the run goes on from a checkpoint or
  * --accumulate is given, in as many parts of a batch as it takes to stay below it. GP_ERROR_OUT_OF_MEMORY if none do. */
 GP_NODISCARD gp_status train_session_build(train_session *session);

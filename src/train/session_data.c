@@ -177,27 +177,30 @@ cleanup:
   return status;
 }
 
+data_loader_desc train_session_loader_desc(const train_session *session, data_split split) {
+  const train_config *config = session->config;
+  const bool train = split == DATA_TRAIN, skip = config->on_bad_image == TRAIN_BAD_IMAGE_SKIP;
+  return (data_loader_desc){.source = train ? session->train_source : session->test_source,
+                            .transform = transform_of(session, train),
+                            .batch_size = train ? config->batch_size : train_test_batch_size(config),
+                            .part_size = train ? config->batch_size / config->accumulate : 0,
+                            .shuffle = train,
+                            .drop_last = train && config->drop_last,
+                            .seed = train ? (uint64_t)config->seed : 0,
+                            .bad = !skip   ? DATA_BAD_FAIL
+                                   : train ? DATA_BAD_REPLACE
+                                           : DATA_BAD_MARK,
+                            .workers = (int32_t)config->workers};
+}
+
 gp_status train_session_open_loaders(train_session *session) {
   gp_status status = GP_OK;
-  const train_config *config = session->config;
-  const bool skip = config->on_bad_image == TRAIN_BAD_IMAGE_SKIP;
-  GP_TRY(data_loader_create(&session->train_loader, &(data_loader_desc){.source = session->train_source,
-                                                                        .transform = transform_of(session, true),
-                                                                        .batch_size = config->batch_size,
-                                                                        .shuffle = true,
-                                                                        .drop_last = config->drop_last,
-                                                                        .seed = (uint64_t)config->seed,
-                                                                        .bad = skip ? DATA_BAD_REPLACE : DATA_BAD_FAIL,
-                                                                        .report_bad = report_bad,
-                                                                        .context = session,
-                                                                        .workers = (int32_t)config->workers}));
-  GP_TRY(data_loader_create(&session->test_loader, &(data_loader_desc){.source = session->test_source,
-                                                                       .transform = transform_of(session, false),
-                                                                       .batch_size = train_test_batch_size(config),
-                                                                       .bad = skip ? DATA_BAD_MARK : DATA_BAD_FAIL,
-                                                                       .report_bad = report_bad,
-                                                                       .context = session,
-                                                                       .workers = (int32_t)config->workers}));
+  data_loader_desc train = train_session_loader_desc(session, DATA_TRAIN);
+  data_loader_desc test = train_session_loader_desc(session, DATA_TEST);
+  train.report_bad = test.report_bad = report_bad;
+  train.context = test.context = session;
+  GP_TRY(data_loader_create(&session->train_loader, &train));
+  GP_TRY(data_loader_create(&session->test_loader, &test));
   session->batches = data_loader_batches(session->train_loader);
   session->labels = hash_labels(session->train_source);
 cleanup:

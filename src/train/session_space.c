@@ -22,20 +22,12 @@ static uint64_t weight_bytes(const train_session *session) {
                           a.statistics_count * (1 + (uint64_t)(a.statistics_average != NULL)));
 }
 
-/* Images of a loader's ring, which holds no more batches than there are. */
-static uint64_t ring_images(const train_config *config, const data_source *source, int64_t batch_size) {
-  const int64_t samples = data_source_get_info(source)->count;
-  const int64_t batches = samples / batch_size + (samples % batch_size != 0);
-  const int64_t ring = config->workers == 0 ? 1 : DATA_DEFAULT_RING;
-  return (uint64_t)(batches < ring ? batches : ring) * (uint64_t)batch_size;
-}
-
 static uint64_t batch_bytes(const train_session *session) {
-  const train_config *config = session->config;
   const model_info *info = &session->info;
+  const data_loader_desc train = train_session_loader_desc(session, DATA_TRAIN);
+  const data_loader_desc test = train_session_loader_desc(session, DATA_TEST);
   const uint64_t image = (uint64_t)(info->channels * info->height * info->width) * sizeof(float);
-  return image * (ring_images(config, session->train_source, config->batch_size) +
-                  ring_images(config, session->test_source, train_test_batch_size(config)));
+  return image * (uint64_t)(data_loader_ring_images(&train) + data_loader_ring_images(&test));
 }
 
 static bool is_there(const train_session *session, const char *name) {
@@ -88,7 +80,7 @@ gp_status train_session_check_batches(const train_session *session) {
   return gp_fail(
       GP_ERROR_OUT_OF_MEMORY,
       "the batches that are prepared ahead need %s of memory, only %s can be had: use a smaller --batch-size or "
-      "--test-batch-size (or --no-space-check)",
+      "--test-batch-size, or a larger --accumulate (or --no-space-check)",
       space_text(needed, bytes), space_text(free_memory, free_bytes));
 }
 

@@ -68,16 +68,30 @@ static void draw_curves(const train_session *session) {
 
 /* ---- Training ---- */
 
-static gp_status train_step(train_session *session, const data_batch *batch, double lr) {
+/* Leaves the gradient of the batch that begins with `part` in the net; fetches its other parts, which takes the place of this
+ * one. A loss that is not finite ends the work before it is whole. */
+static gp_status batch_gradient(train_session *session, const data_batch *part, double *loss) {
+  gp_status status = GP_OK;
+  const train_gradient_desc desc = {
+      .plans = &session->train_plans,
+      .net = session->net,
+      .sum = session->gradient_sum,
+      .step = {.seed = (uint64_t)session->config->seed, .step = (uint32_t)session->state.step}};
+  for (;;) {
+    GP_TRY(train_gradient(&desc, part, &session->state.meter, loss));
+    if (part->first + part->count == part->whole || !isfinite(*loss)) break;
+    GP_TRY(data_loader_next(session->train_loader, &part));
+  }
+cleanup:
+  return status;
+}
+
+static gp_status train_step(train_session *session, const data_batch *part, double lr) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
   train_state *state = &session->state;
   double loss = 0;
-  GP_TRY(train_gradient(&(train_gradient_desc){.plans = &session->train_plans,
-                                               .net = session->net,
-                                               .sum = session->gradient_sum,
-                                               .step = {.seed = (uint64_t)config->seed, .step = (uint32_t)state->step}},
-                        batch, &state->meter, &loss));
+  GP_TRY(batch_gradient(session, part, &loss));
   if (!isfinite(loss))
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "the loss is %g at step %" PRId64 " (epoch %" PRId64 ", lr %g): the training has diverged; "
@@ -135,13 +149,14 @@ static gp_status train_pass_run(train_session *session, train_pass *pass, train_
                                      .batches = session->batches});
   while (!out_of_steps(session)) {
     if (train_stop_requested() != 0) GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal"));
-    const data_batch *batch = NULL;
-    GP_TRY(data_loader_next(session->train_loader, &batch));
-    if (batch == NULL) break;
+    const data_batch *part = NULL;
+    GP_TRY(data_loader_next(session->train_loader, &part));
+    if (part == NULL) break;
+    const int64_t count = part->whole;
     const double lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch);
-    GP_TRY(train_step(session, batch, lr));
+    GP_TRY(train_step(session, part, lr));
     pass->progress.wait_seconds = data_loader_wait_seconds(session->train_loader) - waited;
-    train_pass_step(pass, batch->count, lr, &state->meter);
+    train_pass_step(pass, count, lr, &state->meter);
     GP_TRY(log_step(session, pass));
     if (every > 0 && state->step % every == 0) GP_TRY(write_checkpoint(session, TRAIN_LAST_NAME, result));
   }

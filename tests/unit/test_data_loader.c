@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "data/loader.h"
 #include "data/order.h"
+#include "data/parts.h"
 #include "data/source_impl.h"
 
 #include <sched.h>
@@ -155,6 +156,94 @@ static void without_shuffle_in_order(void **state) {
   test_expect_ok(data_loader_next(loader, &batch));
   assert_null(batch);
   data_loader_destroy(&loader);
+}
+
+static void parts_cover_every_batch(void **state) {
+  (void)state;
+  for (int64_t count = 1; count <= 12; ++count) {
+    const int64_t parts = data_parts(count, 4);
+    assert_int_equal(data_part(count, 4, 0), 0);
+    assert_int_equal(data_part(count, 4, parts), count);
+    for (int64_t i = 0; i < parts; ++i) {
+      const int64_t size = data_part(count, 4, i + 1) - data_part(count, 4, i);
+      assert_in_range(size, count / parts, count / parts + 1);
+      assert_in_range(size, 1, 4);
+    }
+  }
+}
+
+/* From batch `first` of an epoch on, one loader gives the other's batches in parts. */
+static void expect_cut(data_loader *whole, data_loader *cut, int64_t part_size, int64_t first) {
+  const data_batch *batch = NULL, *part = NULL;
+  test_expect_ok(data_loader_start(whole, 2, first));
+  test_expect_ok(data_loader_start(cut, 2, first));
+  for (test_expect_ok(data_loader_next(whole, &batch)); batch != NULL;
+       test_expect_ok(data_loader_next(whole, &batch))) {
+    assert_int_equal(batch->first, 0);
+    assert_int_equal(batch->whole, batch->count);
+    for (int64_t i = 0; i < data_parts(batch->count, part_size); ++i) {
+      test_expect_ok(data_loader_next(cut, &part));
+      assert_non_null(part);
+      const size_t count = (size_t)part->count;
+      assert_int_equal(part->number, batch->number);
+      assert_int_equal(part->whole, batch->count);
+      assert_int_equal(part->first, data_part(batch->count, part_size, i));
+      assert_int_equal(part->first + part->count, data_part(batch->count, part_size, i + 1));
+      assert_memory_equal(part->images, batch->images + part->first * FLOATS, count * FLOATS * sizeof(float));
+      assert_memory_equal(part->labels, batch->labels + part->first, count * sizeof(int32_t));
+      assert_memory_equal(part->indices, batch->indices + part->first, count * sizeof(int64_t));
+    }
+  }
+  test_expect_ok(data_loader_next(cut, &part));
+  assert_null(part);
+}
+
+static void parts_make_up_the_batches(void **state) {
+  (void)state;
+  static const int32_t crews[][2] = {{0, 0}, {1, 0}, {3, 2}, {6, 0}};
+  fake_source source = fake(40); /* the last of the batches of 7 has 5 */
+  for (int kind = 0; kind < 3; ++kind)
+    for (size_t crew = 0; crew < sizeof crews / sizeof *crews; ++crew)
+      for (int64_t part_size = 1; part_size <= 7; ++part_size) {
+        data_loader_desc desc = usual_desc(&source);
+        source.bad_every = kind == 2 ? 3 : 0;
+        desc.bad = kind == 2 ? DATA_BAD_REPLACE : DATA_BAD_FAIL;
+        desc.drop_last = kind == 1;
+        data_loader *whole = make_loader(&desc);
+        desc.part_size = part_size;
+        desc.workers = crews[crew][0];
+        desc.ring = crews[crew][1];
+        data_loader *cut = make_loader(&desc);
+        const int64_t batches = data_loader_batches(whole);
+        assert_int_equal(data_loader_batches(cut), batches);
+        const int64_t starts[] = {0, 1, batches - 1, batches};
+        for (size_t i = 0; i < sizeof starts / sizeof *starts; ++i) expect_cut(whole, cut, part_size, starts[i]);
+        assert_int_equal(data_loader_bad(cut), data_loader_bad(whole));
+        data_loader_destroy(&whole);
+        data_loader_destroy(&cut);
+      }
+}
+
+/* The memory of a loader is that of a few parts, not of batches. */
+static void rings_hold_parts(void **state) {
+  (void)state;
+  fake_source source = fake(1000);
+  static const struct {
+    int64_t batch_size, part_size;
+    int32_t workers, ring;
+    int64_t images;
+  } cases[] = {{100, 0, 0, 0, 100}, {100, 0, 2, 0, 400},  {100, 0, 9, 0, 400},   {100, 0, 9, 6, 600},
+               {100, 10, 0, 5, 10}, {100, 10, 2, 0, 40},  {100, 10, 9, 0, 100},  {100, 50, 99, 0, 400},
+               {100, 10, 9, 3, 30}, {400, 0, 2, 0, 1200}, {400, 300, 9, 0, 1500}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i) {
+    data_loader_desc desc = usual_desc(&source);
+    desc.batch_size = cases[i].batch_size;
+    desc.part_size = cases[i].part_size;
+    desc.workers = cases[i].workers;
+    desc.ring = cases[i].ring;
+    if (data_loader_ring_images(&desc) != cases[i].images)
+      fail_msg("case %zu: %d images", i, (int)data_loader_ring_images(&desc));
+  }
 }
 
 static void workers_do_not_matter(void **state) {
@@ -400,6 +489,10 @@ static void refuses_bad_descriptions(void **state) {
   desc.batch_size = 0;
   test_expect_failure(data_loader_create(&loader, &desc), GP_ERROR_INVALID_ARGUMENT, "batch size", "not 0", NULL);
   desc = good;
+  desc.part_size = 8;
+  test_expect_failure(data_loader_create(&loader, &desc), GP_ERROR_INVALID_ARGUMENT, "parts", "to 7 samples", "not 8",
+                      NULL);
+  desc = good;
   desc.batch_size = 41;
   desc.drop_last = true;
   test_expect_failure(data_loader_create(&loader, &desc), GP_ERROR_INVALID_ARGUMENT, "40 samples", "batch size of 41",
@@ -467,6 +560,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(batches_are_what_they_should_be),
       cmocka_unit_test(without_shuffle_in_order),
+      cmocka_unit_test(parts_cover_every_batch),
+      cmocka_unit_test(parts_make_up_the_batches),
+      cmocka_unit_test(rings_hold_parts),
       cmocka_unit_test(workers_do_not_matter),
       cmocka_unit_test(resumes_anywhere),
       cmocka_unit_test(batches_stay_until_the_next_call),

@@ -3,6 +3,7 @@
 
 #include "base/parallel.h"
 #include "base/philox.h"
+#include "data/parts.h"
 #include "train/average.h"
 #include "train/gradient.h"
 
@@ -60,10 +61,18 @@ static result run(bool norm, int64_t count, int64_t parts) {
   assert_ok(GP_ALLOC(&sum, r.count));
   assert_ok(train_plans_create(
       &plans, net, &(train_plans_desc){.mode = NN_TRAIN, .batch = BATCH, .samples = BATCH + count, .parts = parts}));
-  assert_ok(train_gradient(
-      &(train_gradient_desc){
-          .plans = &plans, .net = net, .sum = sum, .step = {.seed = 8, .step = 4, .first_sample = 2}},
-      &(data_batch){.images = images, .labels = labels, .count = count}, &r.meter, &r.loss));
+  for (int64_t i = 0; i < data_parts(count, plans.largest); ++i) {
+    const int64_t first = data_part(count, plans.largest, i);
+    assert_ok(train_gradient(
+        &(train_gradient_desc){
+            .plans = &plans, .net = net, .sum = sum, .step = {.seed = 8, .step = 4, .first_sample = 2}},
+        &(data_batch){.images = images + first * PIXELS,
+                      .labels = labels + first,
+                      .count = data_part(count, plans.largest, i + 1) - first,
+                      .first = first,
+                      .whole = count},
+        &r.meter, &r.loss));
+  }
   memcpy(r.gradient, arenas.gradient, r.count * sizeof(float));
   train_plans_clear(&plans);
   nn_net_destroy(&net);
@@ -105,21 +114,6 @@ static void batch_norm_sees_a_part(void **state) {
   assert_true(distance(&whole, &cut) > 1e-3);
   gp_free(whole.gradient);
   gp_free(cut.gradient);
-}
-
-static void parts_cover_every_batch(void **state) {
-  (void)state;
-  train_plans plans = {.largest = 4};
-  for (int64_t count = 1; count <= 12; ++count) {
-    const int64_t parts = train_plans_parts(&plans, count);
-    assert_int_equal(train_plans_part(&plans, count, 0), 0);
-    assert_int_equal(train_plans_part(&plans, count, parts), count);
-    for (int64_t i = 0; i < parts; ++i) {
-      const int64_t size = train_plans_part(&plans, count, i + 1) - train_plans_part(&plans, count, i);
-      assert_in_range(size, count / parts, count / parts + 1);
-      assert_in_range(size, 1, plans.largest);
-    }
-  }
 }
 
 static void parts_must_divide_the_batch(void **state) {
@@ -259,15 +253,10 @@ static void averages_are_state(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(parts_add_up_to_the_batch),
-      cmocka_unit_test(batch_norm_sees_a_part),
-      cmocka_unit_test(parts_cover_every_batch),
-      cmocka_unit_test(parts_must_divide_the_batch),
-      cmocka_unit_test(plans_reserve_later),
-      cmocka_unit_test(averages_follow_the_formula),
-      cmocka_unit_test(averages_take_any_number_of_threads),
-      cmocka_unit_test(averages_change_places),
-      cmocka_unit_test(averages_are_state),
+      cmocka_unit_test(parts_add_up_to_the_batch),   cmocka_unit_test(batch_norm_sees_a_part),
+      cmocka_unit_test(parts_must_divide_the_batch), cmocka_unit_test(plans_reserve_later),
+      cmocka_unit_test(averages_follow_the_formula), cmocka_unit_test(averages_take_any_number_of_threads),
+      cmocka_unit_test(averages_change_places),      cmocka_unit_test(averages_are_state),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
