@@ -238,9 +238,8 @@ static data_cut cut_epoch(const data_loader_desc *desc, int64_t *ring) {
   const int64_t samples = data_source_get_info(desc->source)->count;
   const int64_t part_size = desc->part_size > 0 ? desc->part_size : desc->batch_size;
   const data_cut cut = data_cut_epoch(samples, desc->batch_size, part_size, desc->drop_last);
-  const int64_t crew = desc->workers < DATA_DEFAULT_RING ? DATA_DEFAULT_RING : desc->workers + 1;
-  const int64_t most = DATA_DEFAULT_RING * cut.batch_parts;
-  *ring = crew < most ? crew : most;
+  const int64_t most = cut.batch_parts < desc->workers + 1 ? cut.batch_parts : desc->workers + 1;
+  *ring = most > DATA_DEFAULT_RING ? most : DATA_DEFAULT_RING;
   if (desc->ring > 0) *ring = desc->ring;
   if (desc->workers == 0) *ring = 1;
   if (*ring > cut.parts) *ring = cut.parts;
