@@ -21,13 +21,6 @@ void nn_plan_touch(nn_plan *plan, int32_t buffer, int32_t time) {
   if (buffer >= 0 && plan->buffers[buffer].last < time) plan->buffers[buffer].last = time;
 }
 
-/* Inputs that a node reads in this mode: without a draw, a pooling that has mu does not need sigma. */
-static int32_t inputs_read(const nn_node *node, nn_mode mode) {
-  if (node->op != NN_OP_POOL || mode != NN_INFER) return node->input_count;
-  nn_pool_places at = nn_pool_places_of(&node->as.pool);
-  return at.mu > 0 && at.sigma > 0 ? at.sigma : node->input_count;
-}
-
 static bool is_identity(const nn_node *node, nn_mode mode) {
   return node->op == NN_OP_DROPOUT && (mode == NN_INFER || node->as.dropout == 0);
 }
@@ -38,7 +31,7 @@ static void mark_live(nn_plan *plan) {
   for (int32_t i = g->count - 1; i >= 0; --i) {
     nn_plan_node *node = &plan->nodes[i];
     node->stands_for = i;
-    node->input_count = inputs_read(g->nodes[i], plan->desc.mode);
+    node->input_count = nn_inputs_read(g->nodes[i], plan->desc.mode);
     for (int32_t k = 0; node->live && k < node->input_count; ++k) plan->nodes[g->nodes[i]->inputs[k]].live = true;
   }
 }
@@ -63,10 +56,11 @@ static bool folds(const nn_plan *plan, int32_t i) {
 /* What a ReLU becomes a part of, if nobody else reads it. */
 static bool takes_relu(const nn_plan *plan, nn_ref x) {
   nn_op op = plan->net->graph->nodes[x]->op;
-  return op == NN_OP_BATCH_NORM || op == NN_OP_ADD || plan->nodes[x].folded >= 0;
+  bool infers = plan->desc.mode == NN_INFER && !plan->desc.store_activations;
+  return op == NN_OP_BATCH_NORM || op == NN_OP_ADD || (op == NN_OP_CONV && infers);
 }
 
-/* Batch norms at inference go into convolutions, ReLUs into batch norms, sums and such convolutions. */
+/* Batch norms at inference go into convolutions, ReLUs into batch norms, sums and at inference into convolutions. */
 static void fuse(nn_plan *plan) {
   const nn_graph *g = plan->net->graph;
   for (int32_t i = 0; i < plan->count; ++i) {

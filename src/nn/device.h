@@ -38,7 +38,7 @@ typedef struct nn_kernel_desc {
   const nn_node *node;
   int32_t index; /* of the node: the stream of its random draws */
   nn_mode mode;
-  bool fuse_relu;        /* y = max(0, op(x)); offered to batch norm, add, and convolution with `folded` */
+  bool fuse_relu;        /* y = max(0, op(x)); offered to batch norm, add, and at inference convolution */
   const nn_node *folded; /* at inference, for a convolution: the batch norm that it applies to its output; or NULL */
   bool unstored;     /* a batch norm with its ReLU whose readers apply it (nn/affine.h): nothing is written to `out` */
   bool reads_affine; /* pooling, average: the first input is such a batch norm's, not stored; in[0] is its own input */

@@ -230,6 +230,12 @@ nn_layer_info nn_net_layer(const nn_net *net, int32_t index) {
   return info;
 }
 
+const nn_node *nn_net_node(const nn_net *net, nn_ref x) { return net->graph->nodes[x]; }
+
+nn_ref nn_net_logits(const nn_net *net) { return net->graph->logits; }
+
+int32_t nn_net_first_state(const nn_net *net, nn_ref x) { return net->first_slot[x]; }
+
 int64_t nn_net_parameter_count(const nn_net *net) {
   int64_t sum = 0;
   for (int32_t i = 0; i < net->slot_count; ++i)

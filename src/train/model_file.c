@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "models/models.h"
+#include "nn/fold.h"
 #include "train/model_tensors.h"
 
 #include <math.h>
@@ -54,10 +55,26 @@ gp_status model_net_create(nn_net **out, const model_info *info, const model_net
                                            .width = info->width,
                                            .zero_init_residual = desc->zero_init_residual,
                                            .label_smoothing = desc->label_smoothing}));
+  if (info->folded) nn_graph_fold_batch_norms(graph);
   GP_TRY(nn_net_create(out, &graph,
                        &(nn_net_desc){.batch = desc->batch, .trainable = desc->trainable, .averaged = desc->averaged}));
 cleanup:
   nn_graph_destroy(&graph);
+  return status;
+}
+
+gp_status model_net_fold(nn_net **out, const nn_net *net, const model_info *info, int64_t batch) {
+  gp_status status = GP_OK;
+  model_info folded = *info; /* borrows the names */
+  nn_net *made = NULL;
+  folded.folded = true;
+  *out = NULL;
+  GP_TRY(model_net_create(&made, &folded, &(model_net_desc){.batch = batch}));
+  GP_TRY(nn_net_fold(made, net));
+  *out = made;
+  made = NULL;
+cleanup:
+  nn_net_destroy(&made);
   return status;
 }
 
@@ -186,6 +203,14 @@ static gp_status read_validation(const model_file *file, model_info *info) {
   return good ? GP_OK : wrong_metadata(file, "validation", "epoch, loss, top1 and top5");
 }
 
+/* Only folded nets say so. */
+static gp_status read_folded(const model_file *file, model_info *info) {
+  const char *text = safetensors_metadata(file->tensors, MODEL_BATCH_NORMS);
+  info->folded = text != NULL;
+  if (text == NULL || strcmp(text, MODEL_FOLDED) == 0) return GP_OK;
+  return wrong_metadata(file, MODEL_BATCH_NORMS, MODEL_FOLDED);
+}
+
 static gp_status read_info(model_file *file) {
   gp_status status = GP_OK;
   model_info *info = &file->info;
@@ -201,6 +226,7 @@ static gp_status read_info(model_file *file) {
   use_plain_pool(info);
   GP_TRY(read_name(file, "dataset", info->dataset));
   GP_TRY(read_classes(file, info));
+  GP_TRY(read_folded(file, info));
   GP_TRY(read_integers(file, "input_shape", shape, 3, 1 << 14));
   if (shape[0] > MODEL_MAX_CHANNELS) GP_TRY(wrong_metadata(file, "input_shape", "at most 3 channels"));
   info->channels = shape[0];

@@ -18,6 +18,7 @@ typedef struct model_info {
   int64_t classes;
   char **class_names;              /* [classes], owned; NULL: not known */
   int64_t channels, height, width; /* of the net's input */
+  bool folded;    /* batch norms are part of the layers in front of them (nn/fold.h): for inference only */
   int64_t resize; /* shorter side of test images before the crop; 0: they are of the input's size, or cut as they are */
   float mean[MODEL_MAX_CHANNELS], std[MODEL_MAX_CHANNELS]; /* normalisation of pixels scaled to 0 … 1 */
   int64_t epoch;                                           /* epochs trained; 0: not known */
@@ -41,7 +42,15 @@ typedef struct model_net_desc {
 } model_net_desc;
 GP_NODISCARD gp_status model_net_create(nn_net **out, const model_info *info, const model_net_desc *desc);
 
+/* A net that computes what `net`, built of `info`, does at inference, with its batch norms folded in (nn/fold.h). */
+GP_NODISCARD gp_status model_net_fold(nn_net **out, const nn_net *net, const model_info *info, int64_t batch);
+
 /* ---- Writing ---- */
+
+/* Calls `put` with each key of the metadata that describes a net and its images, and its text: names as they are, all
+ * else as JSON. Errors: those of `put`; GP_ERROR_INVALID_ARGUMENT without class names, or with ones that are no UTF-8. */
+typedef gp_status (*model_metadata_put)(void *context, const char *key, const char *text);
+GP_NODISCARD gp_status model_info_describe(const model_info *info, model_metadata_put put, void *context);
 
 /* Writes state and info, atomically. Of an averaged net (nn_net_desc) the average is the model. */
 GP_NODISCARD gp_status model_file_write(const char *path, const nn_net *net, const model_info *info);

@@ -15,6 +15,10 @@ GP_NODISCARD gp_status model_tensors_add(safetensors_writer *writer, const nn_ne
 GP_NODISCARD gp_status model_tensors_load(const safetensors_file *file, nn_net *net, bool training);
 bool model_tensors_averaged(const safetensors_file *file);
 
+/* The metadata of a model whose batch norms are folded. */
+#define MODEL_BATCH_NORMS "batch_norms"
+#define MODEL_FOLDED      "folded"
+
 /* ---- One tensor ---- */
 
 #define MODEL_AVERAGE_PREFIX "ema."

@@ -100,6 +100,12 @@ gp_status pretrained_load(const char *path, nn_net *net, const train_observer *o
   safetensors_file *file = NULL;
   findings found = {0};
   GP_TRY(safetensors_open(&file, path));
+  if (safetensors_metadata(file, MODEL_BATCH_NORMS) != NULL)
+    GP_TRY(gp_fail(
+        GP_ERROR_INVALID_ARGUMENT,
+        "pretrained: %s: expected a model with its batch norms, found one whose batch norms are folded into its "
+        "weights, which is for inference; start from the file that it was exported from",
+        path));
   const bool averaged = model_tensors_averaged(file);
   GP_TRY(compare(&found, file, net, averaged));
   GP_TRY(take(file, net, averaged));

@@ -1,5 +1,6 @@
 if(TARGET gp_nn)
   gp_unit_test(NAME test_nn_graph SOURCES test_nn_graph.c LIBRARIES gp_nn)
+  gp_unit_test(NAME test_nn_fold SOURCES test_nn_fold.c LIBRARIES gp_nn)
   gp_unit_test(NAME test_nn_affine SOURCES test_nn_affine.c LIBRARIES gp_nn)
   gp_unit_test(NAME test_nn_compile SOURCES test_nn_compile.c LIBRARIES gp_nn)
   # The same in blocks of 8 channels, as machines without AVX-512 have them.

@@ -215,7 +215,7 @@ static gp_status make_forward(conv *c, const nn_kernel_desc *desc, const od_conv
   bool folded = desc->folded != NULL, bias = desc->node->as.conv.bias || folded;
   size_t vector = gp_align_up((size_t)desc->out.shape.channels * sizeof(float));
   dnnl_primitive_attr_t attr = NULL;
-  if (folded && desc->fuse_relu) GP_TRY(od_attr_relu(&attr));
+  if (desc->fuse_relu) GP_TRY(od_attr_relu(&attr));
   GP_TRY(od_conv_forward(pd, device->engine, desc->mode == NN_TRAIN ? dnnl_forward_training : dnnl_forward_inference,
                          &shapes->src, &c->stored->md, bias ? &shapes->bias : NULL, &shapes->dst, &shapes->window,
                          attr != NULL ? attr : device->attr));

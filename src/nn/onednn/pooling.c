@@ -118,22 +118,11 @@ gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc 
   snprintf(p->base.implementation, sizeof p->base.implementation, "gausspool:%s", gp_cpu_isa());
   p->stream = (uint64_t)desc->index;
   p->places = nn_pool_places_of(d);
-  p->desc = (gp_pool_desc){.kind = d->kind,
-                           .dtype = GP_FLOAT32,
-                           .layout = in->layout,
-                           .batch = in->batch,
-                           .channels = in->shape.channels,
-                           .height = in->shape.height,
-                           .width = in->shape.width,
-                           .kernel = {d->kernel, d->kernel},
-                           .stride = {d->stride, d->stride},
-                           .padding = {d->padding, d->padding},
-                           .ceil_mode = d->ceil_mode,
-                           .pad_count = d->pad_count,
-                           .eps = d->eps,
-                           .norm = d->norm,
-                           .param_shape = desc->node->param_count > 0 ? GP_SHAPE_ONE : GP_SHAPE_NC,
-                           .stochasticity = desc->mode == NN_TRAIN ? d->stochasticity : GP_STOCHASTIC_NONE};
+  p->desc = nn_pool_operation(d, in->shape);
+  p->desc.dtype = GP_FLOAT32;
+  p->desc.layout = in->layout;
+  p->desc.batch = in->batch;
+  if (desc->mode != NN_TRAIN) p->desc.stochasticity = GP_STOCHASTIC_NONE;
   p->out = p->own_out = desc->out;
   p->own_out.layout = in->layout;
   p->convert = !nn_same_order(&p->own_out, &p->out);

@@ -57,6 +57,24 @@ static void declare_parameter(nn_node *node, const nn_pool_desc *d) {
   if (d->kind == GP_POOL_GATED) nn_node_declare(node, mask);
 }
 
+gp_pool_desc nn_pool_operation(const nn_pool_desc *d, nn_shape in) {
+  return (gp_pool_desc){
+      .kind = d->kind,
+      .batch = 1,
+      .channels = in.channels,
+      .height = in.height,
+      .width = in.width,
+      .kernel = {d->kernel, d->kernel},
+      .stride = {d->stride, d->stride},
+      .padding = {d->padding, d->padding},
+      .ceil_mode = d->ceil_mode,
+      .pad_count = d->pad_count,
+      .eps = d->eps,
+      .norm = d->norm,
+      .param_shape = d->kind == GP_POOL_MIXED || d->kind == GP_POOL_GATED ? GP_SHAPE_ONE : GP_SHAPE_NC,
+      .stochasticity = d->stochasticity};
+}
+
 nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc) {
   nn_pool_desc d = *desc;
   const char *name = d.name == NULL ? "" : d.name;
@@ -64,20 +82,7 @@ nn_ref nn_pool(nn_graph *g, nn_ref x, const nn_pool_desc *desc) {
   int32_t count = pool_inputs(&d, x, inputs);
   if (!nn_graph_check(g, NN_OP_POOL, inputs, count) || !check_guides(g, name, inputs, count)) return -1;
   nn_shape in = nn_shape_of(g, x);
-  gp_pool_desc operation = {.kind = d.kind,
-                            .batch = 1,
-                            .channels = in.channels,
-                            .height = in.height,
-                            .width = in.width,
-                            .kernel = {d.kernel, d.kernel},
-                            .stride = {d.stride, d.stride},
-                            .padding = {d.padding, d.padding},
-                            .ceil_mode = d.ceil_mode,
-                            .pad_count = d.pad_count,
-                            .eps = d.eps,
-                            .norm = d.norm,
-                            .param_shape = d.kind == GP_POOL_GATED ? GP_SHAPE_ONE : GP_SHAPE_NC,
-                            .stochasticity = d.stochasticity};
+  gp_pool_desc operation = nn_pool_operation(&d, in);
   nn_shape out = {in.channels, 0, 0};
   gp_status status = gp_pool_output_size(&operation, &out.height, &out.width);
   if (status != GP_OK) return nn_graph_fail(g, status, "pool '%s%s': %s", g->scope, name, gp_last_error());
