@@ -4,7 +4,6 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "data/order.h"
-#include "data/parts.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -126,6 +125,8 @@ static void fill_slot(data_loader *loader, ring_slot *slot, int64_t part, data_s
   data_batch *batch = &slot->batch;
   const data_piece piece = data_cut_piece(&loader->cut, part);
   batch->number = piece.batch;
+  batch->part = piece.part;
+  batch->parts = piece.parts;
   batch->first = piece.first;
   batch->count = piece.count;
   batch->whole = piece.whole;
@@ -227,6 +228,9 @@ static gp_status check_desc(const data_loader_desc *desc) {
   if (desc->ring < 0 || desc->ring > 4 * DATA_MAX_WORKERS)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the ring must hold 0 to %d parts, not %d", 4 * DATA_MAX_WORKERS,
                    desc->ring);
+  if (desc->share.mode != DATA_SHARE_NONE && (desc->share.index < 0 || desc->share.index >= desc->share.count))
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: share %" PRId32 " of %" PRId32, desc->share.index,
+                   desc->share.count);
   if (info->channels != desc->transform.channels)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "loader: the images have %d channels, the transform expects %d",
                    info->channels, desc->transform.channels);
@@ -237,7 +241,7 @@ static gp_status check_desc(const data_loader_desc *desc) {
 static data_cut cut_epoch(const data_loader_desc *desc, int64_t *ring) {
   const int64_t samples = data_source_get_info(desc->source)->count;
   const int64_t part_size = desc->part_size > 0 ? desc->part_size : desc->batch_size;
-  const data_cut cut = data_cut_epoch(samples, desc->batch_size, part_size, desc->drop_last);
+  const data_cut cut = data_cut_epoch(&desc->share, samples, desc->batch_size, part_size, desc->drop_last);
   const int64_t most = cut.batch_parts < desc->workers + 1 ? cut.batch_parts : desc->workers + 1;
   *ring = most > DATA_DEFAULT_RING ? most : DATA_DEFAULT_RING;
   if (desc->ring > 0) *ring = desc->ring;

@@ -1,5 +1,6 @@
 /* Batches, prepared ahead by worker threads. What comes out depends on the source, the transform, the seed, the epoch
- * and the batch size only: not on the number of workers, nor on where in an epoch the loader was started.
+ * and the batch size only: not on the number of workers, nor on where in an epoch the loader was started, nor on how many
+ * loaders share an epoch.
  *
  *   GP_TRY(data_loader_create(&loader, &(data_loader_desc){.source = source, .transform = t, .batch_size = 128}));
  *   GP_TRY(data_loader_start(loader, epoch, 0));
@@ -14,6 +15,7 @@
 #define GP_DATA_LOADER_H
 
 #include "data/augment.h"
+#include "data/parts.h"
 #include "data/source.h"
 
 typedef struct data_loader data_loader;
@@ -33,6 +35,7 @@ typedef struct data_loader_desc {
   data_transform transform;
   int64_t batch_size;
   int64_t part_size; /* batches come in parts of at most so many samples (parts.h); 0: in one piece */
+  data_share share;  /* of several loaders, all made alike but for its index */
   bool shuffle;      /* otherwise in the source's order */
   bool drop_last;    /* leave out the epoch's last batch if it is not full */
   uint64_t seed;     /* of order and augmentation */
@@ -49,11 +52,13 @@ typedef struct data_batch {
   float *images;    /* [count][channels][height][width] */
   int32_t *labels;  /* [count] */
   int64_t *indices; /* [count], of the samples in the source */
-  int64_t count;    /* batch_size, or less in the last batch; with parts, the part's */
-  int64_t number;   /* of the batch in its epoch, from 0 */
-  int64_t first;    /* place of the first of these samples in the batch: 0 but for later parts */
-  int64_t whole;    /* samples of the whole batch; first + count is that in its last part */
-  int64_t marked;   /* samples without an image, whose label is -1 */
+  int64_t
+      count; /* batch_size, or less in the last batch; with parts, the part's; of a small batch a share may have none */
+  int64_t number;      /* of the batch in its epoch, from 0 */
+  int64_t part, parts; /* which of the loader's parts of the batch it is */
+  int64_t first;       /* place of the first of these samples in the batch: 0 but for later parts and shares */
+  int64_t whole;       /* samples of the whole batch, the other loaders' too */
+  int64_t marked;      /* samples without an image, whose label is -1 */
 } data_batch;
 
 /* Allocates everything and starts the workers, which wait for data_loader_start().
@@ -68,7 +73,7 @@ void data_loader_destroy(data_loader **loader);
  * batch. The description must be one that data_loader_create() takes. */
 int64_t data_loader_ring_images(const data_loader_desc *desc);
 
-/* Batches of one epoch. */
+/* Batches of one epoch, of its share. */
 int64_t data_loader_batches(const data_loader *loader);
 
 /* Begins an epoch (0 or more) at batch `first_batch` (0 … data_loader_batches(); that many means: nothing left). May be

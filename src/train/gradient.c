@@ -44,7 +44,7 @@ static void add_part(const train_gradient_desc *desc, bool first, bool last, dou
 gp_status train_gradient(const train_gradient_desc *desc, const data_batch *part, train_meter *meter, double *loss) {
   gp_status status = GP_OK;
   const double share = (double)part->count / (double)part->whole;
-  const bool first = part->first == 0, last = part->first + part->count == part->whole;
+  const bool first = part->part == 0, last = part->part + 1 == part->parts;
   nn_step_desc step = desc->step;
   nn_plan *plan = NULL;
   step.first_sample += part->first;

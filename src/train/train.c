@@ -79,7 +79,7 @@ static gp_status batch_gradient(train_session *session, const data_batch *part, 
       .step = {.seed = (uint64_t)session->config->seed, .step = (uint32_t)session->state.step}};
   for (;;) {
     GP_TRY(train_gradient(&desc, part, &session->state.meter, loss));
-    if (part->first + part->count == part->whole || !isfinite(*loss)) break;
+    if (part->part + 1 == part->parts || !isfinite(*loss)) break;
     GP_TRY(data_loader_next(session->train_loader, &part));
   }
 cleanup:

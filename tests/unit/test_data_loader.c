@@ -138,6 +138,109 @@ static void batches_are_what_they_should_be(void **state) {
   }
 }
 
+/* Loaders of 1, 2, 3 and 10 ranks: what they have of each batch, one after the other, is the batch. */
+static void stretches_make_the_batch(void **state) {
+  (void)state;
+  fake_source source = fake(31); /* the last batch has 3 samples */
+  data_loader_desc desc = usual_desc(&source);
+  data_loader *whole = make_loader(&desc);
+  const int32_t counts[] = {1, 2, 3, 10};
+  for (size_t c = 0; c < sizeof counts / sizeof *counts; ++c) {
+    data_loader *parts[10] = {NULL};
+    for (int32_t r = 0; r < counts[c]; ++r) {
+      desc.share = (data_share){DATA_SHARE_SAMPLES, r, counts[c]};
+      desc.workers = r % 2;
+      parts[r] = make_loader(&desc);
+      assert_int_equal(data_loader_batches(parts[r]), 5);
+      test_expect_ok(data_loader_start(parts[r], 2, 1));
+    }
+    test_expect_ok(data_loader_start(whole, 2, 1));
+    for (const data_batch *expected, *part;;) {
+      test_expect_ok(data_loader_next(whole, &expected));
+      int64_t at = 0;
+      for (int32_t r = 0; r < counts[c]; ++r) {
+        test_expect_ok(data_loader_next(parts[r], &part));
+        assert_true((part == NULL) == (expected == NULL));
+        if (expected == NULL) continue;
+        assert_int_equal(part->number, expected->number);
+        assert_int_equal(part->whole, expected->count);
+        assert_int_equal(part->first, at);
+        /* As equal as can be, none left over for the later ones. */
+        assert_in_range(part->count, expected->count / counts[c], (expected->count + counts[c] - 1) / counts[c]);
+        if (r == 0) assert_true(part->count > 0);
+        assert_memory_equal(part->images, expected->images + at * FLOATS, (size_t)part->count * FLOATS * sizeof(float));
+        assert_memory_equal(part->labels, expected->labels + at, (size_t)part->count * sizeof(int32_t));
+        assert_memory_equal(part->indices, expected->indices + at, (size_t)part->count * sizeof(int64_t));
+        at += part->count;
+      }
+      if (expected == NULL) break;
+      assert_int_equal(at, expected->count);
+    }
+    for (int32_t r = 0; r < counts[c]; ++r) data_loader_destroy(&parts[r]);
+  }
+  data_loader_destroy(&whole);
+}
+
+/* Shares in parts: all have as many, also of the last batch, where some are empty; together they are the batch. */
+static void shares_come_in_as_many_parts(void **state) {
+  (void)state;
+  for (int32_t count = 1; count <= 4; ++count)
+    for (int64_t part_size = 1; part_size <= 3; ++part_size) {
+      bool seen[31] = {false};
+      int64_t parts = 0;
+      for (int32_t r = 0; r < count; ++r) {
+        const data_cut cut = data_cut_epoch(&(data_share){DATA_SHARE_SAMPLES, r, count}, 31, 7, part_size, false);
+        assert_int_equal(cut.batches, 5);
+        if (r > 0) assert_int_equal(cut.parts, parts);
+        parts = cut.parts;
+        for (int64_t p = 0; p < parts; ++p) {
+          const data_piece piece = data_cut_piece(&cut, p);
+          assert_true(piece.part < piece.parts && piece.count <= part_size);
+          assert_int_equal(data_cut_first_part(&cut, piece.batch) + piece.part, p);
+          for (int64_t i = 0; i < piece.count; ++i) {
+            bool *sample = &seen[7 * piece.batch + piece.first + i];
+            assert_false(*sample);
+            *sample = true;
+          }
+        }
+      }
+      for (int i = 0; i < 31; ++i) assert_true(seen[i]);
+    }
+}
+
+/* Whole batches dealt out: each comes once, as one loader has it. */
+static void batches_are_dealt_out(void **state) {
+  (void)state;
+  fake_source source = fake(31);
+  data_loader_desc desc = usual_desc(&source);
+  data_loader *whole = make_loader(&desc);
+  for (int32_t count = 1; count <= 7; count += 2) {
+    bool given[5] = {false};
+    for (int32_t r = 0; r < count; ++r) {
+      const data_batch *batch, *expected;
+      desc.share = (data_share){DATA_SHARE_BATCHES, r, count};
+      desc.workers = r % 2;
+      data_loader *loader = make_loader(&desc);
+      test_expect_ok(data_loader_start(loader, 4, 0));
+      for (int64_t n = 0; n < data_loader_batches(loader); ++n) {
+        test_expect_ok(data_loader_next(loader, &batch));
+        assert_in_range(batch->number, 0, 4);
+        assert_false(given[batch->number]);
+        given[batch->number] = true;
+        test_expect_ok(data_loader_start(whole, 4, batch->number));
+        test_expect_ok(data_loader_next(whole, &expected));
+        assert_int_equal(batch->count, expected->count);
+        assert_true(hash_batch(1, batch) == hash_batch(1, expected));
+      }
+      test_expect_ok(data_loader_next(loader, &batch));
+      assert_null(batch);
+      data_loader_destroy(&loader);
+    }
+    for (int b = 0; b < 5; ++b) assert_true(given[b]);
+  }
+  data_loader_destroy(&whole);
+}
+
 static void without_shuffle_in_order(void **state) {
   (void)state;
   fake_source source = fake(40);
@@ -560,6 +663,9 @@ static void loads_idx(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(batches_are_what_they_should_be),
+      cmocka_unit_test(stretches_make_the_batch),
+      cmocka_unit_test(shares_come_in_as_many_parts),
+      cmocka_unit_test(batches_are_dealt_out),
       cmocka_unit_test(without_shuffle_in_order),
       cmocka_unit_test(parts_cover_every_batch),
       cmocka_unit_test(parts_make_up_the_batches),

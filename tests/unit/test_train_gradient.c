@@ -69,6 +69,8 @@ static result run(bool norm, int64_t count, int64_t parts) {
         &(data_batch){.images = images + first * PIXELS,
                       .labels = labels + first,
                       .count = data_part(count, plans.largest, i + 1) - first,
+                      .part = i,
+                      .parts = data_parts(count, plans.largest),
                       .first = first,
                       .whole = count},
         &r.meter, &r.loss));

@@ -1,0 +1,59 @@
+#include "dist/machine.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Containers and namespaces of one kernel share its processors, whatever they call their host. */
+static uint64_t machine_id(void) {
+  char text[128] = "";
+  FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+  if (file == NULL || fgets(text, sizeof text, file) == NULL) (void)!gethostname(text, sizeof text - 1);
+  if (file != NULL) fclose(file);
+  uint64_t hash = 0xCBF29CE484222325u; /* FNV-1a */
+  for (const char *at = text; *at != '\0'; ++at) hash = (hash ^ (unsigned char)*at) * 0x100000001B3u;
+  return hash;
+}
+
+static dist_place own_place(void) {
+  dist_place place = {.machine = machine_id(), .online = sysconf(_SC_NPROCESSORS_ONLN)};
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return place;
+  for (int p = 0; p < DIST_PROCESSORS && p < CPU_SETSIZE; ++p)
+    if (CPU_ISSET(p, &set)) place.mask[p / 64] |= UINT64_C(1) << p % 64;
+  return place;
+}
+
+static bool may_use(const dist_place *place, int32_t processor) {
+  return place->mask[processor / 64] >> processor % 64 & 1;
+}
+
+dist_machine dist_machine_share(const dist_place *places, int32_t count, int32_t own) {
+  dist_machine machine = {.online = (int32_t)places[own].online};
+  double share = 0;
+  for (int32_t r = 0; r < count; ++r) machine.ranks += places[r].machine == places[own].machine;
+  for (int32_t p = 0; p < DIST_PROCESSORS; ++p) {
+    int32_t users = 0;
+    for (int32_t r = 0; r < count; ++r) users += places[r].machine == places[own].machine && may_use(&places[r], p);
+    machine.processors += users > 0;
+    if (may_use(&places[own], p)) share += 1.0 / users;
+  }
+  machine.threads = share < 1 ? 1 : (int32_t)(share + 1e-6); /* three thirds are one */
+  return machine;
+}
+
+gp_status dist_machine_find(dist_comm *comm, dist_machine *out) {
+  gp_status status = GP_OK;
+  dist_place *places = NULL;
+  const dist_place mine = own_place();
+  GP_TRY(GP_ALLOC(&places, (size_t)dist_size(comm)));
+  GP_TRY(dist_gather(comm, &mine, sizeof mine, places));
+  *out = dist_machine_share(places, dist_size(comm), dist_rank(comm));
+cleanup:
+  gp_free(places);
+  return status;
+}
