@@ -131,6 +131,8 @@ static gp_status make_kernel(nn_plan *plan, int32_t i) {
                          .mode = plan->desc.mode,
                          .fuse_relu = node->fuse_relu,
                          .unstored = node->unstored,
+                         .sync = plan->desc.sync,
+                         .whole_batch = plan->desc.whole_batch,
                          .in = in,
                          .out = nn_plan_tensor(plan, i)};
   for (int32_t k = 0; k < node->input_count; ++k) {

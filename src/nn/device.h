@@ -45,6 +45,8 @@ typedef struct nn_kernel_desc {
   bool wants_grad[NN_MAX_INPUTS];
   const nn_tensor *in;
   nn_tensor out;
+  const nn_sync *sync;       /* batch norms: of processes whose statistics are taken together; NULL: alone */
+  int64_t whole_batch;       /* with it, samples of all of them */
   const void *weight_layout; /* as the device chose for this node's weight; NULL: plain */
 } nn_kernel_desc;
 

@@ -202,9 +202,20 @@ int64_t nn_net_classes(const nn_net *net);
 
 typedef enum nn_mode { NN_INFER = 0, NN_TRAIN } nn_mode;
 
+/* What several processes that train the same net do together. */
+typedef struct nn_sync {
+  /* values[i] ← its sum over the processes, the same on all of them. */
+  gp_status (*sum)(void *context, double *values, int64_t count);
+  void *context;
+} nn_sync;
+
 typedef struct nn_plan_desc {
   int64_t batch; /* at least 1 */
   nn_mode mode;
+  /* In training, batch norms take the statistics of all processes' batches together, which all call forward and backward as often;
+   * it must outlive the plan. NULL: each its own. */
+  const nn_sync *sync;
+  int64_t whole_batch; /* with it, samples of all their batches */
   /* For comparison: every activation is stored, and kept for the backward pass if that reads it. Otherwise batch norm and
    * ReLU in front of a pooling are applied as it reads, and those in front of convolutions made again going backward. */
   bool store_activations;
@@ -222,7 +233,11 @@ void nn_plan_destroy(nn_plan **plan);
 typedef struct nn_step_desc {
   uint64_t seed;
   uint32_t step;
-  int64_t first_sample; /* of the global batch */
+  int64_t first_sample; /* place of the first sample in the whole batch, of which others may have the rest */
+  int64_t
+      whole; /* samples of that: gradients are this batch's part of the gradient of its mean loss; 0: as many as here */
+  bool absent; /* this process has none of it; images and labels stand in, so that it takes part in what the
+                           others do. Gradients are 0, and batch norms with nn_sync do not count them */
 } nn_step_desc;
 
 /* Runs the plan over images [n][c][h][w] float32 and labels [n] in 0 … classes-1 (may be NULL: no loss is computed).
@@ -234,6 +249,11 @@ GP_NODISCARD gp_status nn_plan_forward(nn_plan *plan, const float *images, const
 /* Gradients of the mean loss of the forward call just made, overwriting the gradient arena. NN_TRAIN plans only.
  * Errors: GP_ERROR_INVALID_ARGUMENT without a forward call with labels, or when another plan has run or been made since. */
 GP_NODISCARD gp_status nn_plan_backward(nn_plan *plan);
+
+/* Called in each backward pass after every layer: gradients from `first` on, in floats of the arena, are final; from the end to 0.
+ * When it fails the backward pass does, with its status. NULL: nobody is. */
+typedef gp_status (*nn_gradients_fn)(void *context, size_t first);
+void nn_plan_watch_gradients(nn_plan *plan, nn_gradients_fn watch, void *context);
 
 /* Of the last forward call: logits [n][classes], valid until another plan of the net runs; and the mean loss. */
 const float *nn_plan_logits(const nn_plan *plan);

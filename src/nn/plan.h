@@ -46,6 +46,8 @@ struct nn_plan {
   int32_t *labels;               /* [batch], a copy */
   const int32_t *current_labels; /* labels, or NULL: the last call had none */
   double loss;
+  nn_gradients_fn watch; /* told of gradients that are final; NULL: nobody */
+  void *watch_context;
   nn_layer_time *times; /* [count]; NULL: not measured */
   int64_t timed_steps;
 };

@@ -182,14 +182,36 @@ cleanup:
   return status;
 }
 
+void nn_plan_watch_gradients(nn_plan *plan, nn_gradients_fn watch, void *context) {
+  plan->watch = watch;
+  plan->watch_context = context;
+}
+
+/* Steps go through the nodes in reverse, parameters lie in the order of nodes, and a node's gradients are written by its own step. */
+static gp_status tell_gradients(const nn_plan *plan, const nn_backward_step *step, size_t *first) {
+  const nn_net *net = plan->net;
+  if (plan->watch == NULL) return GP_OK;
+  if (step->kind == NN_STEP_BACKWARD)
+    for (int32_t p = net->graph->nodes[step->node]->param_count - 1; p >= 0; --p)
+      if (net->graph->nodes[step->node]->params[p].is_parameter)
+        *first = net->slots[net->first_slot[step->node] + p].offset;
+  return plan->watch(plan->watch_context, *first);
+}
+
 gp_status nn_plan_backward(nn_plan *plan) {
+  size_t first = plan->net->arenas.count;
   gp_status status = GP_OK;
   if (plan->desc.mode != NN_TRAIN || !plan->forward_done)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "backward needs a plan for training whose forward call had labels"));
   if (plan->net->last_run != plan || plan->bound_generation != plan->net->activation_generation)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "backward must follow its plan's forward call at once: another plan of the net has used the arena"));
-  for (int32_t s = 0; s < plan->step_count; ++s) GP_TRY(run_step(plan, &plan->steps[s]));
+  for (int32_t s = 0; s < plan->step_count; ++s) {
+    GP_TRY(run_step(plan, &plan->steps[s]));
+    GP_TRY(tell_gradients(plan, &plan->steps[s], &first));
+  }
+  if (plan->watch != NULL && first > 0)
+    GP_TRY(plan->watch(plan->watch_context, 0)); /* layers that the loss does not need */
 cleanup:
   plan->forward_done = false; /* gradients in place have used up what forward left */
   return status;

@@ -14,6 +14,7 @@
 #include "nn/onednn/lanes.h"
 #include "nn/onednn/moments.h"
 #include "nn/onednn/primitive.h"
+#include "nn/onednn/sync.h"
 
 typedef struct affine {
   nn_kernel base;
@@ -23,6 +24,7 @@ typedef struct affine {
   bool train, wants_grad;
   double eps;
   float momentum, unbias;
+  od_sync sync;
 } affine;
 
 static void fill(const affine *op, const float *mean, const float *variance) {
@@ -40,6 +42,7 @@ static void fill(const affine *op, const float *mean, const float *variance) {
 static gp_status forward(nn_kernel *k) {
   affine *op = (affine *)k;
   nn_affine out = nn_affine_at(k->at.saved, op->lanes.channels);
+  gp_status status = GP_OK;
   memset(k->at.saved, 0, k->saved_bytes);
   if (!op->train) {
     fill(op, k->at.value[NN_RUNNING_MEAN], k->at.value[NN_RUNNING_VAR]);
@@ -47,12 +50,18 @@ static gp_status forward(nn_kernel *k) {
   }
   /* The sums of the backward pass have their places free until then. */
   float *mean = out.centred, *variance = out.sum;
-  od_moments(&op->tensor, k->at.in[0], k->at.scratch_forward, mean, variance);
+  if (op->sync.sync == NULL) {
+    od_moments(&op->tensor, k->at.in[0], k->at.scratch_forward, mean, variance);
+  } else {
+    GP_TRY(od_sync_moments(&op->sync, k, k->at.scratch_forward, mean, variance));
+    op->unbias = od_unbias_of(op->sync.values);
+  }
   fill(op, mean, variance);
   od_follow_statistics(k, op->lanes.channels, op->momentum, op->unbias, mean, variance);
   memset(mean, 0, (size_t)out.channels * sizeof(float));
   memset(variance, 0, (size_t)out.channels * sizeof(float));
-  return GP_OK;
+cleanup:
+  return status;
 }
 
 typedef struct gradient {
@@ -85,16 +94,23 @@ static gp_status backward(nn_kernel *k) {
   affine *op = (affine *)k;
   nn_affine at = nn_affine_at(k->at.saved, op->lanes.channels);
   gradient g = {.op = op, .at = at, .slope = at.grad_scale, .offset = at.grad_shift};
-  double values = (double)op->tensor.batch * (double)op->lanes.blocking.positions;
+  const bool alone = op->sync.sync == NULL;
+  const double own = (double)op->tensor.batch * (double)op->lanes.blocking.positions;
+  const double values = alone ? own : op->sync.values;
+  double *sums = k->at.scratch_backward; /* [c][2]: of g·x̂ and g */
   for (int64_t c = 0; c < op->lanes.channels; ++c) {
-    double sum = (double)at.grad_shift[c] + at.sum[c];
     double centred = at.grad_scale[c] - (double)at.mean[c] * at.grad_shift[c] + at.centred[c];
-    double weight = centred * at.inverse[c];
-    k->at.gradient[NN_WEIGHT][c] = (float)weight;
-    k->at.gradient[NN_BIAS][c] = (float)sum;
-    /* The sums have served: the loop's constants take their places. */
-    at.grad_scale[c] = (float)(-at.scale[c] * weight / values * at.inverse[c]);
-    at.grad_shift[c] = (float)(-at.scale[c] * sum / values);
+    sums[2 * c] = centred * at.inverse[c];
+    sums[2 * c + 1] = (double)at.grad_shift[c] + at.sum[c];
+    k->at.gradient[NN_WEIGHT][c] = (float)sums[2 * c];
+    k->at.gradient[NN_BIAS][c] = (float)sums[2 * c + 1];
+  }
+  gp_status status = alone ? GP_OK : od_sync_sums(&op->sync, k, sums, 2 * op->lanes.channels);
+  if (status != GP_OK) return status;
+  /* What the pooling left has served: the loop's constants take its places. */
+  for (int64_t c = 0; c < op->lanes.channels; ++c) {
+    at.grad_scale[c] = (float)(-at.scale[c] * sums[2 * c] / values * at.inverse[c]);
+    at.grad_shift[c] = (float)(-at.scale[c] * sums[2 * c + 1] / values);
   }
   if (op->wants_grad) gp_parallel_for(op->tensor.batch * op->lanes.groups, 0, gradient_group, &g);
   return GP_OK;
@@ -125,7 +141,12 @@ gp_status od_make_affine(nn_kernel **out, nn_device *device, const nn_kernel_des
   op->momentum = (float)desc->node->as.batch_norm.momentum;
   op->unbias = od_unbias(desc);
   op->base.saved_bytes = nn_affine_floats(op->lanes.channels, train ? op->tensor.batch : 0) * sizeof(float);
-  if (train) op->base.scratch_forward_bytes = od_moments_bytes(&op->tensor);
+  op->sync = od_sync_of(desc);
+  if (train) {
+    const size_t synchronised = od_sync_forward_bytes(&op->sync);
+    op->base.scratch_forward_bytes = synchronised > 0 ? synchronised : od_moments_bytes(&op->tensor);
+    op->base.scratch_backward_bytes = 2 * (size_t)op->lanes.channels * sizeof(double);
+  }
   *out = &op->base;
 cleanup:
   return status;

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "nn/onednn/primitive.h"
+#include "nn/onednn/sync.h"
 
 typedef struct batch_norm {
   nn_kernel base;
@@ -15,24 +16,28 @@ typedef struct batch_norm {
   od_primitive forward, backward;
   od_primitive repeat; /* the forward pass with the statistics that it has saved */
   int64_t channels;
-  float momentum, unbias;
-  size_t variance_offset, workspace_offset; /* in saved; the mean is first */
+  float momentum, unbias, eps;
+  od_sync sync; /* with it the primitives take the statistics from us, and for constants */
+  size_t sync_forward_offset, sync_backward_offset; /* in the scratch memory of the passes */
+  size_t variance_offset, workspace_offset;         /* in saved; the mean is first */
   size_t unwanted_offset; /* in scratch_backward: the input's gradient, which oneDNN always makes, if nobody wants it */
 } batch_norm;
 
 gp_status od_check_batch_norm(const nn_kernel_desc *desc) {
   nn_shape shape = desc->out.shape;
-  if (desc->mode == NN_TRAIN && desc->out.batch * shape.height * shape.width < 2)
+  const int64_t batch = desc->sync == NULL ? desc->out.batch : desc->whole_batch;
+  if (desc->mode == NN_TRAIN && batch * shape.height * shape.width < 2)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "training needs more than 1 value per channel, the batch has %lld sample of %lldx%lld",
-                   (long long)desc->out.batch, (long long)shape.height, (long long)shape.width);
+                   (long long)batch, (long long)shape.height, (long long)shape.width);
   return GP_OK;
 }
 
 float od_unbias(const nn_kernel_desc *desc) {
-  int64_t values = desc->out.batch * desc->out.shape.height * desc->out.shape.width;
-  return (float)((double)values / (double)(values - 1 > 0 ? values - 1 : 1));
+  return od_unbias_of((double)desc->out.batch * (double)desc->out.shape.height * (double)desc->out.shape.width);
 }
+
+float od_unbias_of(double values) { return (float)(values / (values - 1 > 0 ? values - 1 : 1)); }
 
 void od_follow_statistics(nn_kernel *k, int64_t channels, float momentum, float unbias, const float *mean,
                           const float *variance) {
@@ -47,16 +52,25 @@ void od_follow_statistics(nn_kernel *k, int64_t channels, float momentum, float 
 
 static gp_status bn_forward(nn_kernel *k) {
   batch_norm *bn = (batch_norm *)k;
-  gp_status status = od_primitive_run(&bn->forward, bn->device);
-  if (status != GP_OK || !bn->train) return status;
-  const float *mean = k->at.saved, *variance = (const float *)((const char *)k->at.saved + bn->variance_offset);
-  od_follow_statistics(k, bn->channels, bn->momentum, bn->unbias, mean, variance);
-  return GP_OK;
+  gp_status status = GP_OK;
+  float *mean = k->at.saved, *variance = (float *)((char *)k->at.saved + bn->variance_offset);
+  if (bn->sync.sync != NULL) {
+    GP_TRY(od_sync_moments(&bn->sync, k, (char *)k->at.scratch_forward + bn->sync_forward_offset, mean, variance));
+    bn->unbias = od_unbias_of(bn->sync.values);
+  }
+  GP_TRY(od_primitive_run(&bn->forward, bn->device));
+  if (bn->train) od_follow_statistics(k, bn->channels, bn->momentum, bn->unbias, mean, variance);
+cleanup:
+  return status;
 }
 
 static gp_status bn_backward(nn_kernel *k) {
   batch_norm *bn = (batch_norm *)k;
-  return od_primitive_run(&bn->backward, bn->device);
+  gp_status status = od_primitive_run(&bn->backward, bn->device);
+  if (status != GP_OK || bn->sync.sync == NULL) return status;
+  const float *mean = k->at.saved, *variance = (const float *)((const char *)k->at.saved + bn->variance_offset);
+  return od_sync_gradient(&bn->sync, k, (char *)k->at.scratch_backward + bn->sync_backward_offset, bn->eps, mean,
+                          variance, k->at.grad_in[0]);
 }
 
 static gp_status bn_repeat(nn_kernel *k) {
@@ -149,13 +163,14 @@ static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
   float eps = (float)desc->node->as.batch_norm.eps;
   unsigned flags = dnnl_use_scale | dnnl_use_shift;
   if (desc->fuse_relu) flags |= dnnl_fuse_norm_relu;
-  if (!bn->train) flags |= dnnl_use_global_stats;
+  if (!bn->train || bn->sync.sync != NULL) flags |= dnnl_use_global_stats;
   GP_TRY(od_md_of_tensor(&data, &desc->in[0]));
   GP_TRY(od_batch_norm_forward(&pd, bn->device->engine, bn->train ? dnnl_forward_training : dnnl_forward_inference,
                                &data, eps, flags, bn->device->attr));
   GP_TRY(od_primitive_create(&bn->forward, bn->device, pd, forward));
   od_describe(&bn->base, pd);
-  bn->base.scratch_forward_bytes = bn->forward.scratch_bytes;
+  bn->sync_forward_offset = gp_align_up(bn->forward.scratch_bytes);
+  bn->base.scratch_forward_bytes = bn->sync_forward_offset + od_sync_forward_bytes(&bn->sync);
   if (!bn->train) goto cleanup;
   if (workspace) GP_TRY(od_argument_bytes(pd, DNNL_ARG_WORKSPACE, &workspace_bytes));
   bn->variance_offset = channel_bytes;
@@ -164,7 +179,8 @@ static gp_status make_primitives(batch_norm *bn, const nn_kernel_desc *desc) {
   GP_TRY(od_batch_norm_backward(&backward_pd, bn->device->engine, &data, eps, flags, pd, bn->device->attr));
   GP_TRY(od_primitive_create(&bn->backward, bn->device, backward_pd, backward));
   if (desc->fuse_relu) GP_TRY(make_repeat(bn, &data, eps, flags));
-  bn->unwanted_offset = gp_align_up(bn->backward.scratch_bytes);
+  bn->sync_backward_offset = gp_align_up(bn->backward.scratch_bytes);
+  bn->unwanted_offset = gp_align_up(bn->sync_backward_offset + od_sync_backward_bytes(&bn->sync));
   bn->base.scratch_backward_bytes = bn->unwanted_offset + (desc->wants_grad[0] ? 0 : nn_tensor_bytes(&desc->in[0]));
 cleanup:
   if (pd != NULL) dnnl_primitive_desc_destroy(pd);
@@ -186,6 +202,8 @@ gp_status od_make_batch_norm(nn_kernel **out, nn_device *device, const nn_kernel
   bn->channels = desc->out.shape.channels;
   bn->momentum = (float)desc->node->as.batch_norm.momentum;
   bn->unbias = od_unbias(desc);
+  bn->eps = (float)desc->node->as.batch_norm.eps;
+  bn->sync = od_sync_of(desc);
   GP_TRY(make_primitives(bn, desc));
   *out = &bn->base;
   bn = NULL;

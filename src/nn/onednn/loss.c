@@ -1,6 +1,8 @@
 /* Softmax cross-entropy with label smoothing e over K classes:
- *   loss_n = -(1 - e)·log p[label] - e/K·Σ_k log p[k],  gradient = (p - target)/N,  target = (1 - e)·onehot + e/K. */
+ *   loss_n = -(1 - e)·log p[label] - e/K·Σ_k log p[k],  gradient = (p - target)/N,  target = (1 - e)·onehot + e/K
+ * with N the samples whose mean loss is meant: the batch's, or those of a larger one that it is a part of. */
 #include <math.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -48,10 +50,16 @@ static void backward_sample(void *context, int64_t n) {
   const int32_t label = (*op->base.at.labels)[n];
   const float *p = probabilities(op) + n * op->classes;
   float *gradient = op->base.at.grad_in[0] + n * op->classes;
+  const nn_step_desc *step = op->base.at.step;
+  const double samples = (double)(step->whole > 0 ? step->whole : op->batch);
   double everywhere = op->smoothing / (double)op->classes;
+  if (step->absent) {
+    memset(gradient, 0, (size_t)op->classes * sizeof *gradient);
+    return;
+  }
   for (int64_t k = 0; k < op->classes; ++k) {
     double target = everywhere + (k == label ? 1 - op->smoothing : 0);
-    gradient[k] = (float)((p[k] - target) / (double)op->batch);
+    gradient[k] = (float)((p[k] - target) / samples);
   }
 }
 
