@@ -105,7 +105,7 @@ static gp_status backward(nn_kernel *k) {
     k->at.gradient[NN_WEIGHT][c] = (float)sums[2 * c];
     k->at.gradient[NN_BIAS][c] = (float)sums[2 * c + 1];
   }
-  gp_status status = alone ? GP_OK : od_sync_sums(&op->sync, k, sums, 2 * op->lanes.channels);
+  gp_status status = alone ? GP_OK : od_sync_gradient_sums(&op->sync, k, sums, 2 * op->lanes.channels);
   if (status != GP_OK) return status;
   /* What the pooling left has served: the loop's constants take its places. */
   for (int64_t c = 0; c < op->lanes.channels; ++c) {

@@ -28,9 +28,15 @@ size_t od_sync_backward_bytes(const od_sync *s) {
   return s->sync == NULL ? 0 : sums_bytes(s) + (size_t)(ARRAYS * rounded(s)) * sizeof(float);
 }
 
-gp_status od_sync_sums(const od_sync *s, const nn_kernel *k, double *sums, int64_t count) {
+static gp_status sum(const od_sync *s, const nn_kernel *k, double *sums, int64_t count) {
   if (k->at.step->absent) memset(sums, 0, (size_t)count * sizeof *sums);
   return s->sync->sum(s->sync->context, sums, count);
+}
+
+gp_status od_sync_gradient_sums(const od_sync *s, const nn_kernel *k, double *sums, int64_t count) {
+  gp_status status = sum(s, k, sums, count);
+  if (k->at.step->absent) memset(sums, 0, (size_t)count * sizeof *sums);
+  return status;
 }
 
 gp_status od_sync_moments(od_sync *s, const nn_kernel *k, void *scratch, float *mean, float *variance) {
@@ -45,7 +51,7 @@ gp_status od_sync_moments(od_sync *s, const nn_kernel *k, void *scratch, float *
     sums[2 * c + 1] = own * (variance[c] + distance * distance);
   }
   sums[2 * channels] = own;
-  gp_status status = od_sync_sums(s, k, sums, 2 * channels + 1);
+  gp_status status = sum(s, k, sums, 2 * channels + 1);
   if (status != GP_OK) return status;
   s->values = sums[2 * channels];
   for (int64_t c = 0; c < channels; ++c) {
@@ -86,7 +92,7 @@ gp_status od_sync_gradient(const od_sync *s, const nn_kernel *k, void *scratch, 
     sums[2 * c] = k->at.gradient[NN_WEIGHT][c];
     sums[2 * c + 1] = k->at.gradient[NN_BIAS][c];
   }
-  gp_status status = od_sync_sums(s, k, sums, 2 * channels);
+  gp_status status = od_sync_gradient_sums(s, k, sums, 2 * channels);
   if (status != GP_OK || grad_x == NULL) return status;
   memset(arrays, 0, (size_t)(ARRAYS * length) * sizeof *arrays);
   for (int64_t c = 0; c < channels; ++c) {

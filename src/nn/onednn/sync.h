@@ -23,8 +23,9 @@ size_t od_sync_backward_bytes(const od_sync *s);
  * Σ (x - p)² in double, p the running mean, which all have alike: so a large mean costs no digits. */
 GP_NODISCARD gp_status od_sync_moments(od_sync *s, const nn_kernel *k, void *scratch, float *mean, float *variance);
 
-/* sums[count] ← those over all processes; this one's count nothing if it has none of the batch. */
-GP_NODISCARD gp_status od_sync_sums(const od_sync *s, const nn_kernel *k, double *sums, int64_t count);
+/* sums[count] ← those over all processes; this one's count nothing if it has none of the batch, and then its inputs have no part
+ * in the statistics: sums that go into the gradient of its input are 0 for it. */
+GP_NODISCARD gp_status od_sync_gradient_sums(const od_sync *s, const nn_kernel *k, double *sums, int64_t count);
 
 /* What is missing in grad_x where the statistics were taken for constants: with g the gradient at the output, local
  * Σ g·x̂ and Σ g in `weight` and `bias`, and those of all processes as Σ:
