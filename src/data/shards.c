@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "data/file.h"
 #include "data/listing.h"
+#include "data/open_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,13 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { MAX_SHARDS = 100000, MAX_CLASSES = 1000000, OTHER_HANDLES = 16 };
-
-typedef struct shard {
-  int handle; /* -1: not open */
-  char *path;
-  uint64_t size;
-} shard;
+enum { MAX_SHARDS = 100000, MAX_CLASSES = 1000000, MOST_OPEN = 128, OTHER_HANDLES = 16 };
 
 /* Where a sample's bytes are. */
 typedef struct place {
@@ -34,8 +29,9 @@ typedef struct shards_source {
   data_source base;
   data_listing files;
   char *split; /* the original folder's name */
-  shard *shards;
+  data_known_file *shards;
   int32_t shard_count;
+  data_open_files *handles;
   place *places; /* [count] */
 } shards_source;
 
@@ -52,19 +48,16 @@ static void shards_name(const data_source *source, int64_t index, char *name, si
 static gp_status shards_fetch(const data_source *source, int64_t index, data_sample *sample) {
   const shards_source *self = self_of(source);
   const place *at = &self->places[index];
-  const shard *file = &self->shards[at->shard];
   gp_status status = data_sample_reserve(sample, at->size);
   if (status != GP_OK) return status;
   sample->encoded = true;
-  return data_read_at(file->handle, file->path, sample->bytes, at->size, at->offset);
+  return data_open_files_read(self->handles, at->shard, sample->bytes, at->size, at->offset);
 }
 
 static void shards_destroy(data_source *source) {
   shards_source *self = (shards_source *)source;
-  for (int32_t i = 0; self->shards != NULL && i < self->shard_count; ++i) {
-    if (self->shards[i].handle >= 0) close(self->shards[i].handle);
-    gp_free(self->shards[i].path);
-  }
+  data_open_files_destroy(&self->handles);
+  for (int32_t i = 0; self->shards != NULL && i < self->shard_count; ++i) gp_free(self->shards[i].path);
   gp_free(self->shards);
   gp_free(self->places);
   gp_free(self->split);
@@ -162,10 +155,12 @@ cleanup:
   return status;
 }
 
-static gp_status open_shard(shard *out, reader *r, const char *dir) {
+/* Names the shard, and looks whether it is the one that the index is of. */
+static gp_status read_shard(data_known_file *out, reader *r, const char *dir) {
   gp_status status = GP_OK;
   char *line = NULL;
   size_t size = 0;
+  int handle = -1;
   GP_TRY(next_line(r, &line));
   char *name = line;
   if (!take_number(&name, ' ', INT64_MAX, &out->size) || !good_name(name))
@@ -173,7 +168,8 @@ static gp_status open_shard(shard *out, reader *r, const char *dir) {
   const size_t room = strlen(dir) + strlen(name) + 2;
   GP_TRY(GP_ALLOC(&out->path, room));
   snprintf(out->path, room, "%s/%s", dir, name);
-  GP_TRY(data_open_file(out->path, &out->handle, &size));
+  GP_TRY(data_open_file(out->path, &handle, &size));
+  close(handle);
   if (size != out->size)
     GP_TRY(gp_fail(GP_ERROR_CORRUPT, "%s: has %zu bytes; %s is of a file of %" PRIu64, out->path, size, r->path,
                    out->size));
@@ -181,35 +177,26 @@ cleanup:
   return status;
 }
 
-/* All shards stay open, so that any thread reads any sample by one call. The soft limit is made as large as it may be. */
-static gp_status have_handles(const reader *r, uint64_t shards) {
+/* How many of the shards may be open at a time: the rest of the program needs files, too, and there may be another set. */
+static int32_t most_open(const reader *r, int32_t shards) {
   struct rlimit limit;
   const int lowest = open(r->path, O_RDONLY | O_CLOEXEC); /* lowest first: so many are open already */
+  int64_t most = shards < MOST_OPEN ? shards : MOST_OPEN;
   if (lowest >= 0) close(lowest);
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return GP_OK;
-  const rlim_t needed = (rlim_t)shards + (lowest >= 0 ? (rlim_t)lowest : 0) + OTHER_HANDLES;
-  if (needed <= limit.rlim_cur) return GP_OK;
-  if (needed > limit.rlim_max)
-    return gp_fail(GP_ERROR_IO,
-                   "%s: all of its %" PRIu64
-                   " tar files stay open: that takes a limit of %llu open files, the limit is "
-                   "%llu: raise it (ulimit -n), or pack with a larger --shard-mib",
-                   r->path, shards, (unsigned long long)needed, (unsigned long long)limit.rlim_max);
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return GP_OK;
-  return gp_fail(GP_ERROR_IO, "%s: cannot raise the limit on open files to %llu: %s", r->path,
-                 (unsigned long long)limit.rlim_max, strerror(errno));
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > INT32_MAX) return (int32_t)most;
+  const int64_t room = ((int64_t)limit.rlim_cur - lowest - OTHER_HANDLES) / 2;
+  if (most > room) most = room;
+  return most < 1 ? 1 : (int32_t)most;
 }
 
 static gp_status read_shards(shards_source *self, reader *r, const char *dir) {
   gp_status status = GP_OK;
   uint64_t count = 0;
   GP_TRY(next_count(r, "shards", MAX_SHARDS, &count));
-  GP_TRY(have_handles(r, count));
   GP_TRY(GP_ALLOC(&self->shards, (size_t)count));
-  for (uint64_t i = 0; i < count; ++i) self->shards[i].handle = -1;
   self->shard_count = (int32_t)count;
-  for (uint64_t i = 0; i < count; ++i) GP_TRY(open_shard(&self->shards[i], r, dir));
+  for (uint64_t i = 0; i < count; ++i) GP_TRY(read_shard(&self->shards[i], r, dir));
+  GP_TRY(data_open_files_create(&self->handles, self->shards, self->shard_count, most_open(r, self->shard_count)));
 cleanup:
   return status;
 }
