@@ -7,13 +7,15 @@
 #include "train/model_file.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct info_config {
   char *arch, *pool, *dataset, *data;
   int64_t classes, image_size, channels, batch;
-  bool list, help;
+  bool list, json, help;
 } info_config;
 
 #define FIELD(name) .offset = offsetof(info_config, name)
@@ -34,6 +36,7 @@ static const option_desc options[] = {
      .min = 1,
      .max = 1 << 20,
      .help = "images at once, for the memory of a training step"},
+    {.name = "json", FIELD(json), .type = OPTION_BOOL, .section = "run", .help = "print the net as one JSON object"},
     {.name = "list", FIELD(list), .type = OPTION_BOOL, .section = "run", .help = "list nets, poolings and data sets"},
     CLI_OPTION_HELP(info_config),
 };
@@ -126,14 +129,71 @@ static void print_layers(const nn_net *net) {
          cli_number(activations, bytes));
 }
 
-static gp_status print_memory(nn_net *net, int64_t batch, nn_mode mode) {
+/* ---- Memory ---- */
+
+/* Bytes of activations at the batch size that was asked for. */
+typedef struct info_memory {
+  nn_mode mode;
+  size_t bytes, without_reuse;
+} info_memory;
+
+static gp_status measure_memory(info_memory *memory, nn_net *net, int64_t batch) {
   nn_plan *plan = NULL;
-  gp_status status = nn_plan_create(&plan, net, &(nn_plan_desc){.batch = batch, .mode = mode, .reserve_later = true});
+  gp_status status =
+      nn_plan_create(&plan, net, &(nn_plan_desc){.batch = batch, .mode = memory->mode, .reserve_later = true});
   if (status != GP_OK) return status;
-  printf("activations in %s, batch %" PRId64 ": %.2f MiB (%.2f MiB without reuse)\n",
-         mode == NN_TRAIN ? "training" : "inference", batch, (double)nn_plan_activation_bytes(plan) / (1 << 20),
-         (double)nn_plan_activation_bytes_without_reuse(plan) / (1 << 20));
+  memory->bytes = nn_plan_activation_bytes(plan);
+  memory->without_reuse = nn_plan_activation_bytes_without_reuse(plan);
   nn_plan_destroy(&plan);
+  return GP_OK;
+}
+
+static void print_memory(const info_memory *memory, int64_t batch) {
+  printf("activations in %s, batch %" PRId64 ": %.2f MiB (%.2f MiB without reuse)\n",
+         memory->mode == NN_TRAIN ? "training" : "inference", batch, (double)memory->bytes / (1 << 20),
+         (double)memory->without_reuse / (1 << 20));
+}
+
+/* ---- All of it ---- */
+
+static void print_text(const model_info *info, const nn_net *net) {
+  const double parameters = (double)nn_net_parameter_count(net);
+  printf("%s, %s, %" PRId64 " classes, images of %" PRId64 " x %" PRId64 " x %" PRId64 "\n\n", info->arch, info->pool,
+         info->classes, info->channels, info->height, info->width);
+  print_layers(net);
+  printf("\nparameters: %.2f M (%.2f MiB)\nmultiply-adds: %.2f G an image\n", parameters / 1e6,
+         parameters * 4 / (1 << 20), (double)nn_net_macs(net) / 1e9);
+}
+
+/* NULL without memory. */
+static json_t *layer_json(const nn_layer_info *layer) {
+  const nn_shape shape = layer->output;
+  return json_pack("{s:s, s:s, s:[I,I,I], s:I, s:I, s:I}", "name", layer->name, "op", layer->op, "output",
+                   (json_int_t)shape.channels, (json_int_t)shape.height, (json_int_t)shape.width, "parameters",
+                   (json_int_t)layer->parameters, "macs", (json_int_t)layer->macs, "activation_bytes",
+                   (json_int_t)layer->activation_bytes);
+}
+
+/* Counts and layers are of one image; activation_bytes is inference's at this batch size, training_activation_bytes, for
+ * more than one image, a training step's. */
+static gp_status print_json(const model_info *info, const nn_net *net, int64_t batch, const info_memory memory[2]) {
+  json_t *layers = json_array();
+  bool whole = layers != NULL;
+  for (int32_t i = 0; i < nn_net_layer_count(net); ++i) {
+    const nn_layer_info layer = nn_net_layer(net, i);
+    whole = whole && json_array_append_new(layers, layer_json(&layer)) == 0;
+  }
+  json_t *object = json_pack(
+      "{s:s, s:s, s:I, s:[I,I,I], s:I, s:I, s:I, s:I, s:o*, s:o}", "arch", info->arch, "pool", info->pool, "classes",
+      (json_int_t)info->classes, "image", (json_int_t)info->channels, (json_int_t)info->height, (json_int_t)info->width,
+      "batch", (json_int_t)batch, "parameters", (json_int_t)nn_net_parameter_count(net), "macs",
+      (json_int_t)nn_net_macs(net), "activation_bytes", (json_int_t)memory[0].bytes, "training_activation_bytes",
+      batch > 1 ? json_integer((json_int_t)memory[1].bytes) : NULL, "layers", layers);
+  char *text = whole && object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+  json_decref(object);
+  if (text == NULL) return gp_fail(GP_ERROR_OUT_OF_MEMORY, "info: no memory for the net as JSON");
+  puts(text);
+  free(text);
   return GP_OK;
 }
 
@@ -165,16 +225,17 @@ static gp_status print_info(void *opaque) {
   if (config->list) return print_list();
   model_info info = {0};
   nn_net *net = NULL;
+  info_memory memory[2] = {{.mode = NN_INFER}, {.mode = NN_TRAIN}};
+  const int modes = config->batch > 1 ? 2 : 1; /* nobody trains on one image */
   GP_TRY(describe(config, &info));
   GP_TRY(model_net_create(&net, &info, &(model_net_desc){.batch = config->batch, .trainable = config->batch > 1}));
-  printf("%s, %s, %" PRId64 " classes, images of %" PRId64 " x %" PRId64 " x %" PRId64 "\n\n", info.arch, info.pool,
-         info.classes, info.channels, info.height, info.width);
-  print_layers(net);
-  const double parameters = (double)nn_net_parameter_count(net);
-  printf("\nparameters: %.2f M (%.2f MiB)\nmultiply-adds: %.2f G an image\n", parameters / 1e6,
-         parameters * 4 / (1 << 20), (double)nn_net_macs(net) / 1e9);
-  GP_TRY(print_memory(net, config->batch, NN_INFER));
-  if (config->batch > 1) GP_TRY(print_memory(net, config->batch, NN_TRAIN));
+  for (int i = 0; i < modes; ++i) GP_TRY(measure_memory(&memory[i], net, config->batch));
+  if (config->json) {
+    GP_TRY(print_json(&info, net, config->batch, memory));
+  } else {
+    print_text(&info, net);
+    for (int i = 0; i < modes; ++i) print_memory(&memory[i], config->batch);
+  }
 cleanup:
   nn_net_destroy(&net);
   model_info_clear(&info);

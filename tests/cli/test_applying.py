@@ -1,6 +1,7 @@
 """Testing, predicting and describing with a trained model."""
 import csv
 import gzip
+import json
 import re
 import shutil
 
@@ -268,6 +269,23 @@ def test_info_counts(pool, parameters):
     output = succeeds("info", "--arch", "resnet8", "--pool", pool, "--channels", 1).stdout
     assert "layer3.0.conv2" in output and "fc" in output
     assert f"{parameters}" in output.replace(",", "").replace("'", ""), output
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_info_as_json(batch):
+    """The same numbers as in the table, for programs."""
+    arguments = ["info", "--arch", "resnet8", "--pool", "gauss_CN", "--classes", 7, "--image-size", 24, "--batch", batch]
+    table = succeeds(*arguments).stdout.splitlines()
+    net = json.loads(succeeds(*arguments, "--json").stdout)
+    assert (net["arch"], net["pool"], net["classes"], net["image"], net["batch"]) == ("resnet8", "gauss_CN", 7, [3, 24, 24], batch)
+    total = [int(word.replace(",", "")) for word in table[-5 - (batch > 1)].split()[1:]]
+    assert total == [net["parameters"], net["macs"], sum(layer["activation_bytes"] for layer in net["layers"])], table
+    assert total[:2] == [sum(layer[key] for layer in net["layers"]) for key in ("parameters", "macs")]
+    memory = [net[key] for key in ("activation_bytes", "training_activation_bytes") if key in net]
+    assert [f"{count / 2**20:.2f}" for count in memory] == re.findall(r"batch \d+: (\S+) MiB", "\n".join(table))
+    layers = {layer["name"]: layer for layer in net["layers"]}
+    assert layers["layer2.0.pooling"]["op"] == "pool" and layers["layer2.0.pooling"]["output"] == [32, 12, 12]
+    assert layers["fc"]["parameters"] == 64 * 7 + 7
 
 
 @pytest.mark.bad_input

@@ -130,8 +130,9 @@ def test_missing_data_names_the_file(data, tmp_path):
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 def test_closed_output(redirection):
     """A reader that goes away is an error, not a success, and no crash."""
-    result = run_in_shell(f'exec "$@" {redirection}', "info", "--arch", "resnet8", "--pool", "gauss_CN")
-    assert result.returncode == 1 and "Sanitizer" not in result.stderr and len(result.stderr.splitlines()) == 1
+    for form in ([], ["--json"]):
+        result = run_in_shell(f'exec "$@" {redirection}', "info", "--arch", "resnet8", "--pool", "gauss_CN", *form)
+        assert result.returncode == 1 and "Sanitizer" not in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.bad_input
