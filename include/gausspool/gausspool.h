@@ -223,7 +223,8 @@ GP_API GP_NODISCARD gp_status gp_pool_forward(const gp_pool_desc *desc, const gp
 
 /* Pointers as in gp_pool_forward_args, and the gradients; no gradient may overlap an input. */
 typedef struct gp_pool_backward_args {
-  const void *x;              /* as given to the forward call; nothing else of it needs to be kept */
+  const void *x;              /* as given to the forward call; nothing else of it needs to be kept. May be NULL for
+                               * GP_POOL_AVERAGE without scale, whose gradient does not depend on it */
   const void *mu, *sigma;     /* as given to the forward call */
   const void *weight;         /* as given to the forward call */
   const void *scale, *shift;  /* as given to the forward call */

@@ -14,19 +14,26 @@ static size_t gradient_bytes(const nn_plan *plan, nn_ref x) {
   return nn_tensor_bytes(&tensor);
 }
 
-/* Whether a node other than `owner` still has to read this gradient. */
+/* Whether a node other than `owner` still has to read this gradient, or the owner once more, as its addend. */
 static bool awaited(const nn_plan *plan, int32_t buffer, nn_ref owner) {
-  for (int32_t i = 0; i < plan->count; ++i)
-    if (i != owner && plan->nodes[i].grad == buffer && !plan->nodes[i].done) return true;
+  for (int32_t i = 0; i < plan->count; ++i) {
+    const nn_plan_node *node = &plan->nodes[i];
+    if (node->grad_addend == buffer && !node->done) return true;
+    if (i != owner && node->grad == buffer && !node->done) return true;
+  }
   return false;
 }
 
 static void append(maker *m, nn_backward_step step) { m->plan->steps[m->plan->step_count++] = step; }
 
-/* gradient of x += addend. */
+/* gradient of x += addend: in a step of its own, or as x's kernel reads it. */
 static gp_status add_to(maker *m, nn_ref x, int32_t addend) {
   nn_plan *plan = m->plan;
   nn_plan_node *node = &plan->nodes[x];
+  if (node->kernel != NULL && node->kernel->takes_addend && node->grad_addend < 0) {
+    node->grad_addend = addend;
+    return GP_OK;
+  }
   int32_t sum = node->grad, before = node->grad;
   ++m->time;
   if (awaited(plan, before, x)) {
@@ -116,6 +123,7 @@ static gp_status touch_operands(maker *m, int32_t i) {
   nn_plan *plan = m->plan;
   nn_plan_node *node = &plan->nodes[i];
   nn_plan_touch(plan, node->grad, m->time);
+  nn_plan_touch(plan, node->grad_addend, m->time);
   nn_plan_touch(plan, node->saved, m->time);
   if (node->kernel->needs_output) nn_plan_touch(plan, node->value, m->time);
   for (int32_t k = 0; k < node->input_count; ++k) {

@@ -223,8 +223,8 @@ static gp_status allocate_tables(nn_plan *plan) {
   for (int32_t i = 0; i < plan->count; ++i) {
     nn_plan_node *node = &plan->nodes[i];
     node->folded = -1;
-    node->value = node->again = node->grad = node->saved = node->scratch_forward = node->scratch_backward =
-        node->scratch_repeat = -1;
+    node->value = node->again = node->grad = node->grad_addend = node->saved = -1;
+    node->scratch_forward = node->scratch_backward = node->scratch_repeat = -1;
     for (int32_t k = 0; k < NN_MAX_INPUTS; ++k) node->grad_in[k] = -1;
   }
 cleanup:

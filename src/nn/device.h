@@ -57,6 +57,7 @@ typedef struct nn_bindings {
   float *out;
   float *again; /* where `repeat` writes */
   float *grad_out;
+  float *grad_out_addend;        /* for `takes_addend`: another part of the gradient, to be added to it; or NULL */
   float *grad_in[NN_MAX_INPUTS]; /* NULL where no gradient is wanted; may equal grad_out for pass_through kernels */
   bool accumulate[NN_MAX_INPUTS];
   void *saved, *scratch_forward, *scratch_backward, *scratch_repeat;
@@ -87,8 +88,9 @@ struct nn_kernel {
   bool needs_input; /* backward reads the inputs */
   bool takes_again; /* backward reads them from in_backward */
   bool needs_output;
-  bool accumulates; /* backward can add to the gradient of its first input */
-  bool spreads;     /* backward leaves the gradient of its first input in `affine`, and grad_in[0] alone */
+  bool accumulates;  /* backward can add to the gradient of its first input */
+  bool spreads;      /* backward leaves the gradient of its first input in `affine`, and grad_in[0] alone */
+  bool takes_addend; /* backward takes its gradient in two parts, of which it may overwrite the first */
   /* Backward hands grad_out on to all inputs: as it is, or changed in the same way for all (`changes_grad`), which it
    * does from grad_out to grad_in[0], maybe in place. The plan shares or adds the result. */
   bool pass_through, changes_grad;

@@ -25,7 +25,7 @@ typedef struct nn_plan_node {
   bool done;     /* while the backward program is made: its step has been */
   nn_kernel *kernel;
   int32_t input_count; /* of those that this mode reads */
-  int32_t value, again, grad, saved, scratch_forward, scratch_backward, scratch_repeat;
+  int32_t value, again, grad, grad_addend, saved, scratch_forward, scratch_backward, scratch_repeat;
   int32_t grad_in[NN_MAX_INPUTS];
   bool accumulate[NN_MAX_INPUTS];
 } nn_plan_node;

@@ -48,6 +48,7 @@ static gp_status bind_node(nn_plan *plan, int32_t i) {
   *b = (nn_bindings){.out = at(plan, node->value),
                      .again = at(plan, node->again),
                      .grad_out = at(plan, node->grad),
+                     .grad_out_addend = at(plan, node->grad_addend),
                      .saved = at(plan, node->saved),
                      .scratch_forward = at(plan, node->scratch_forward),
                      .scratch_backward = at(plan, node->scratch_backward),

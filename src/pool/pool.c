@@ -68,11 +68,11 @@ static gp_dtype weight_dtype(const gp_pool_plan *plan) {
 
 /* ---- Forward ------------------------------------------------------------------------------- */
 
-static gp_status check_forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
+static gp_status check_inputs(const gp_pool_plan *plan, const gp_pool_forward_args *args, bool needs_x) {
   gp_status status = GP_OK;
   gp_dtype tensor = plan->desc.dtype, param = gp_dtype_of_params(tensor);
   const struct argument arguments[] = {
-      {"x", args->x, tensor, true},
+      {"x", args->x, tensor, needs_x},
       {"y", args->y, tensor, true},
       {"mu", args->mu, param, true},
       {"sigma", args->sigma, param, needs_sigma(plan)},
@@ -89,6 +89,10 @@ static gp_status check_forward(const gp_pool_plan *plan, const gp_pool_forward_a
   GP_TRY(check_arguments(plan, arguments + 5, 3));
 cleanup:
   return status;
+}
+
+static gp_status check_forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
+  return check_inputs(plan, args, true);
 }
 
 gp_status gp_pool_forward_workspace(const gp_pool_desc *desc, size_t *bytes) {
@@ -136,6 +140,11 @@ static gp_pool_backward_args wanted_gradients(const gp_pool_plan *plan, const gp
   return wanted;
 }
 
+/* The mean's gradient is the same for every x, but for a ReLU's. */
+static bool backward_reads_x(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
+  return plan->kind->body != GP_BODY_MEAN || args->scale != NULL;
+}
+
 static gp_status check_backward(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
   gp_status status = GP_OK;
   gp_dtype tensor = plan->desc.dtype, param = gp_dtype_of_params(tensor);
@@ -159,7 +168,7 @@ static gp_status check_backward(const gp_pool_plan *plan, const gp_pool_backward
                                        .shift = args->shift,
                                        .y = (void *)(uintptr_t)args->grad_y};
   GP_TRY(check_arguments(plan, arguments, sizeof arguments / sizeof arguments[0]));
-  GP_TRY(check_forward(plan, &inputs));
+  GP_TRY(check_inputs(plan, &inputs, backward_reads_x(plan, args)));
 cleanup:
   return status;
 }
@@ -192,6 +201,12 @@ gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args
   GP_TRY(check_backward(&plan, &wanted));
   const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
   GP_TRY(check_workspace(&plan, args->workspace, kernels->backward_workspace, "gp_pool_backward_workspace"));
+  if (!backward_reads_x(&plan, &wanted)) {
+    if (wanted.grad_x == NULL) return GP_OK;
+    plan.x_unread = true;
+    plan.desc.x_stride = plan.desc.grad_x_stride;
+    wanted.x = wanted.grad_x;
+  }
   kernels->backward(&plan, &wanted);
 cleanup:
   return status;

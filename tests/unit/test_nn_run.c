@@ -110,6 +110,14 @@ static nn_ref shared_body(nn_graph *g, nn_ref x) {
   return nn_add(g, nn_add(g, a, b), a);
 }
 
+/* A sum with ReLU whose gradient has three parts, the first two of them the same. */
+static nn_ref doubled_body(nn_graph *g, nn_ref x) {
+  nn_ref a = conv(g, x, "a", 16, 3, 1), b = conv(g, x, "b", 16, 3, 1);
+  nn_ref y = nn_relu(g, nn_add(g, a, b));
+  nn_ref c = conv(g, y, "c", 16, 3, 1);
+  return nn_add(g, nn_relu(g, nn_add(g, y, y)), c);
+}
+
 /* A pooling that adds to the gradient it reads, handed on by a sum. */
 static nn_ref pool_and_skip_body(nn_graph *g, nn_ref x) {
   nn_ref a = conv(g, x, "a", 16, 3, 1);
@@ -238,6 +246,7 @@ static void gradients_agree_with_finite_differences(void **state) {
   check_gradients("extrema", extrema_body, 0.2);
   check_gradients("dropout", dropout_body, 0);
   check_gradients("shared", shared_body, 0);
+  check_gradients("doubled", doubled_body, 0);
   check_gradients("pool and skip", pool_and_skip_body, 0);
   check_gradients("odd concat", odd_concat_body, 0);
   check_gradients("one position", one_position_body, 0);

@@ -65,6 +65,11 @@ static gp_layout layout(const nn_device *device, nn_shape shape) {
   return plain ? GP_NCHW : device->preferred;
 }
 
+static gp_status make_add(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
+  bool marked = desc->fuse_relu && desc->mode == NN_TRAIN;
+  return marked ? od_make_residual(out, device, desc) : od_make_elementwise(out, device, desc);
+}
+
 static gp_status kernel(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
   static const od_maker makers[NN_OP_COUNT] = {
       [NN_OP_CONV] = od_make_conv,
@@ -72,7 +77,7 @@ static gp_status kernel(nn_kernel **out, nn_device *device, const nn_kernel_desc
       [NN_OP_RELU] = od_make_elementwise,
       [NN_OP_SIGMOID] = od_make_elementwise,
       [NN_OP_DROPOUT] = od_make_dropout,
-      [NN_OP_ADD] = od_make_elementwise,
+      [NN_OP_ADD] = make_add,
       [NN_OP_CONCAT] = od_make_concat,
       [NN_OP_LINEAR] = od_make_linear,
       [NN_OP_GLOBAL_AVG_POOL] = od_make_average,

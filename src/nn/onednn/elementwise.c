@@ -1,4 +1,4 @@
-/* ReLU, sigmoid and sums, on all lanes of whatever layout: our own loops, bound by memory. */
+/* ReLU, sigmoid and sums but those of residual.c, on all lanes of whatever layout: our own loops, bound by memory. */
 #include <math.h>
 
 #include "base/memory.h"

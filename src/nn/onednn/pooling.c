@@ -80,7 +80,7 @@ static gp_status backward(nn_kernel *k) {
   nn_affine affine = affine_of(p);
   guides given = guides_of(p);
   set_draws(p);
-  gp_pool_backward_args args = {.x = k->at.in[0],
+  gp_pool_backward_args args = {.x = k->needs_input ? k->at.in[0] : NULL,
                                 .scale = affine.scale,
                                 .shift = affine.shift,
                                 .grad_scale = affine.grad_scale,
@@ -113,8 +113,8 @@ gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc 
   gp_status status = GP_OK;
   pool *p = NULL;
   GP_TRY(GP_ALLOC(&p, 1));
-  p->base = (nn_kernel){
-      .forward = forward, .backward = backward, .destroy = destroy, .needs_input = true, .accumulates = true};
+  p->base = (nn_kernel){.forward = forward, .backward = backward, .destroy = destroy, .accumulates = true};
+  p->base.needs_input = d->kind != GP_POOL_AVERAGE || desc->reads_affine;
   snprintf(p->base.implementation, sizeof p->base.implementation, "gausspool:%s", gp_cpu_isa());
   p->stream = (uint64_t)desc->index;
   p->places = nn_pool_places_of(d);

@@ -50,6 +50,7 @@ gp_status od_make_affine_average(nn_kernel **out, nn_device *device, const nn_ke
 gp_status od_make_linear(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_concat(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_elementwise(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+gp_status od_make_residual(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_dropout(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_average(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);

@@ -273,7 +273,7 @@ GP_INLINE void backward_stretch(const gp_stretch *shared, gp_form form, bool dir
   const gp_window window = gp_stretch_window(&stretch, size);
   for (int64_t line = 0; line < stretch.lines; ++line)
     for (int64_t column = 0; column < stretch.count; ++column) {
-      gp_fetch_ahead(&stretch, line, column);
+      if (form != GP_FORM_MEAN) gp_fetch_ahead(&stretch, line, column);
       int lane = 0;
       for (; lane + GP_LANES <= stretch.lanes; lane += GP_LANES)
         backward_lanes(&stretch, form, direct, stream, usual, size, &window, line, column, lane, GP_LANES);

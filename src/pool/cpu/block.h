@@ -73,6 +73,7 @@ static float *carry_rows(const gp_block *block, const gp_block *above, int64_t r
 }
 
 static void stage_x(gp_work *work, const gp_block *block, const gp_block *above) {
+  if (work->call->plan->x_unread) return;
   int lanes = work->run.lanes;
   int64_t carried = rows_carried(block, above);
   float *x = carry_rows(block, above, carried, lanes, block->staged_x), *raw = x;

@@ -188,7 +188,7 @@ GP_INLINE void forward_pairs_at(const gp_stretch *stretch, gp_form form, int64_t
 
 GP_INLINE void backward_pairs_at(const gp_stretch *stretch, gp_form form, int64_t line, int64_t column, int windows) {
   vf parts[GP_PARTS_MAX], grads[GP_PARTS_MAX] = {{0}}, weight = {0}, grad_weight = {0};
-  gp_load_windows(stretch, line, column, windows, parts);
+  if (form != GP_FORM_MEAN) gp_load_windows(stretch, line, column, windows, parts); /* the mean's gradient needs no x */
   const gp_window window = gp_pair_window(stretch, parts);
   struct backward_at at = {.stretch = stretch, .window = &window, .count = GP_LANES, .size = 2};
   const gp_element *grad_y = (const gp_element *)stretch->grad_y + line * stretch->grad_y_line + column;
