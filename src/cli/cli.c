@@ -76,6 +76,9 @@ gp_status cli_check_name(const char *option, const char *text, const char *(*nam
 
 gp_status cli_check_names(const char *arch, const char *pool, const char *dataset) {
   gp_status status = GP_OK;
+  char hint[MODEL_HINT_SIZE];
+  if (model_arch_hint(arch, hint))
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "arch: there is no net '%s'; %s", arch, hint));
   if (arch[0] != '\0') GP_TRY(cli_check_name("arch", arch, model_arch_name));
   if (pool[0] != '\0') GP_TRY(cli_check_name("pool", pool, model_pool_name));
   if (dataset[0] != '\0') GP_TRY(cli_check_name("dataset", dataset, data_set_name));

@@ -17,6 +17,11 @@ typedef struct model_desc {
  * GP_ERROR_INVALID_ARGUMENT for a pooling that the net cannot have and for an image too small for the net. */
 GP_NODISCARD gp_status model_build(nn_graph **out, const model_desc *desc);
 
+/* Whether the name is that of torchvision's form of a net that is here under another name; writes one sentence that tells
+ * which, and in what they differ. */
+enum { MODEL_HINT_SIZE = 192 };
+bool model_arch_hint(const char *arch, char text[MODEL_HINT_SIZE]);
+
 /* The known names, for help texts: index from 0, NULL past the end. Nets of one family follow each other. */
 const char *model_arch_name(int32_t index);
 const char *model_pool_name(int32_t index);

@@ -78,12 +78,20 @@ static gp_status unknown(const char *what, const char *found, const char *(*name
   return gp_fail(GP_ERROR_NOT_FOUND, "unknown %s '%s'; known: %s", what, found, known);
 }
 
+bool model_arch_hint(const char *arch, char text[MODEL_HINT_SIZE]) {
+  for (int32_t f = 0; f < FAMILIES; ++f)
+    if (families[f]->hint != NULL && families[f]->hint(arch, text)) return true;
+  return false;
+}
+
 static gp_status find_arch(place *out, const char *arch) {
   for (int32_t i = 0; model_arch_name(i) != NULL; ++i)
     if (strcmp(model_arch_name(i), arch) == 0) {
       *out = place_of(i);
       return GP_OK;
     }
+  char hint[MODEL_HINT_SIZE];
+  if (model_arch_hint(arch, hint)) return gp_fail(GP_ERROR_NOT_FOUND, "unknown net '%s'; %s", arch, hint);
   return unknown("net", arch, model_arch_name);
 }
 

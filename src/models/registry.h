@@ -21,6 +21,7 @@ typedef struct model_family {
   bool needs_pooling;               /* without a strided convolution to take over, `skip` is refused */
   const char *(*arch)(int32_t net); /* name of a line of the family's table; NULL past its end */
   nn_ref (*build)(const model_context *m, nn_ref x, int32_t net); /* images to logits */
+  bool (*hint)(const char *arch, char text[MODEL_HINT_SIZE]);     /* model_arch_hint() for its nets; NULL: never */
 } model_family;
 
 extern const model_family model_resnet, model_resnet_p, model_cifar_resnet, model_vgg, model_densenet;

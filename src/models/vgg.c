@@ -2,6 +2,7 @@
  * without either; `bow`, whose last pooling is a 1×1 convolution to 4096 channels and a global average. Layers are named
  * by their number, counted as in torch.nn.Sequential. */
 #include <stdio.h>
+#include <string.h>
 
 #include "models/registry.h"
 
@@ -100,8 +101,25 @@ static nn_ref build(const model_context *m, nn_ref x, int32_t net) {
 
 static const char *arch(int32_t net) { return net < (int32_t)(sizeof nets / sizeof *nets) ? nets[net].arch : NULL; }
 
+/* torchvision's vgg16 and vgg16_bn are vgg16orig and vgg16orig_bn but for these things. */
+static bool hint(const char *name, char text[MODEL_HINT_SIZE]) {
+  for (int32_t i = 0; arch(i) != NULL; ++i) {
+    char theirs[32];
+    const char *orig = strstr(arch(i), "orig");
+    if (orig == NULL) continue;
+    snprintf(theirs, sizeof theirs, "%.*s%s", (int)(orig - arch(i)), arch(i), orig + strlen("orig"));
+    if (strcmp(theirs, name) != 0) continue;
+    snprintf(text, MODEL_HINT_SIZE, "%s is torchvision's %s %s", arch(i), name,
+             nets[i].norm ? "with eps 1e-4 in its batch norms, and batch norms in place of the classifier's dropout"
+                          : "without its dropout");
+    return true;
+  }
+  return false;
+}
+
 const model_family model_vgg = {.usual = {"VGG", 3, 224, 1000},
                                 .convolution_init = NN_INIT_NORMAL_001,
                                 .needs_pooling = true,
                                 .arch = arch,
-                                .build = build};
+                                .build = build,
+                                .hint = hint};

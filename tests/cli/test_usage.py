@@ -85,6 +85,7 @@ def test_wrong_samples(data, trained, arguments, names):
 @pytest.mark.bad_input
 @pytest.mark.parametrize("settings, names", [
     (dict(arch="resnet9"), ("resnet9", "resnet8")),
+    (dict(arch="vgg16_bn"), ("no net 'vgg16_bn'", "vgg16orig_bn is", "batch norms in place of")),
     (dict(pool="sieve"), ("sieve", "gauss_CN")),
 ])
 def test_unknown_net(data, tmp_path, settings, names):

@@ -77,6 +77,25 @@ def test_predicts_as_torchvision_does(net, pictures, tmp_path, wrap):
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("arch", ["vgg11", "vgg11_bn"])
+def test_predicts_as_torchvisions_vgg_does(pictures, tmp_path, arch):
+    """Ours has other batch norms, and its classifier's layers have other numbers. Small statistics show the eps."""
+    torch.manual_seed(1)
+    net = getattr(models, arch)(weights=None, num_classes=CLASSES, init_weights=False).eval()
+    for name, buffer in net.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(1e-4, 1e-2)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    converts(tmp_path / "net.pth", tmp_path / "net.safetensors", "--arch", arch.replace("11", "11orig"), "--pool", "max",
+             "--image", SIDE, "--resize", SIDE)
+    (tmp_path / "net.pth").unlink()
+    pixels, paths = pictures
+    succeeds("predict", "--model-file", tmp_path / "net.safetensors", *paths, "--logits-out", tmp_path / "logits.npy")
+    (tmp_path / "net.safetensors").unlink()
+    expected = expected_logits(net, pixels)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
 def test_class_names(net, pictures, tmp_path):
     torch.save(net.state_dict(), tmp_path / "net.pth")
     names = [f"sort {number}" for number in range(CLASSES)]

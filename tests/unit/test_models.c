@@ -453,6 +453,13 @@ static void unknown_names_are_refused(void **state) {
   expect_refusal(bad, GP_ERROR_NOT_FOUND, "unknown net 'resnet9'; known: resnet8, resnet20");
   expect_refusal(bad, GP_ERROR_NOT_FOUND, "densenet201"); /* the last one is listed too */
   assert_int_equal(model_usual_of(&usual, "resnet9"), GP_ERROR_NOT_FOUND);
+  bad.arch = "vgg16_bn";
+  expect_refusal(bad, GP_ERROR_NOT_FOUND,
+                 "unknown net 'vgg16_bn'; vgg16orig_bn is torchvision's vgg16_bn with eps 1e-4");
+  bad.arch = "vgg11";
+  expect_refusal(bad, GP_ERROR_NOT_FOUND, "unknown net 'vgg11'; vgg11orig is torchvision's vgg11 without its dropout");
+  bad.arch = "vgg12";
+  expect_refusal(bad, GP_ERROR_NOT_FOUND, "unknown net 'vgg12'; known: ");
   bad = good;
   bad.pool = "gauss";
   expect_refusal(bad, GP_ERROR_NOT_FOUND, "unknown pooling 'gauss'; known: skip, max");
