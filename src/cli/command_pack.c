@@ -129,7 +129,7 @@ static gp_status pack(void *opaque) {
   GP_TRY(data_pack_check(&train));
   status = data_pack_check(&test);
   const bool tests = status != GP_ERROR_NOT_FOUND;
-  if (!tests) printf("no test images: %s\n", gp_last_error());
+  if (!tests) printf("no test images, which `gausspool train` asks for: %s\n", gp_last_error());
   if (tests) GP_TRY(status);
   status = GP_OK;
   if (mkdir(config->folders[1], 0777) != 0 && errno != EEXIST)

@@ -179,7 +179,9 @@ static gp_status write_index(packing *p) {
   write_head(p, file);
   bool good = copy_rest(file, p->samples) && fflush(file) == 0 && fsync(fileno(file)) == 0 && !ferror(file);
   good = fclose(file) == 0 && good && rename(path, p->index_path) == 0;
-  if (!good) GP_TRY(gp_fail(GP_ERROR_IO, "%s: cannot write: %s", p->index_path, strerror(errno)));
+  if (good) goto cleanup;
+  status = gp_fail(GP_ERROR_IO, "%s: cannot write: %s", p->index_path, strerror(errno));
+  (void)unlink(path);
 cleanup:
   return status;
 }
@@ -194,12 +196,6 @@ static gp_status check_distinct(const char *dir, const char *out) {
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is the folder of the images: expected another one to pack into", out);
 }
 
-static gp_status expect_absent(const char *path) {
-  if (access(path, F_OK) != 0) return GP_OK;
-  return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is there already: expected a folder that nothing was packed into",
-                 path);
-}
-
 /* All that can be wrong before the first image. */
 static gp_status open_source(packing *p) {
   gp_status status = GP_OK;
@@ -210,10 +206,16 @@ static gp_status open_source(packing *p) {
                    desc->shard_bytes, desc->side, desc->quality));
   GP_TRY(check_distinct(desc->dir, desc->out));
   GP_TRY(data_join_path(p->index_path, desc->out, data_shards_index_name(desc->split)));
-  GP_TRY(expect_absent(p->index_path));
+  if (access(p->index_path, F_OK) == 0)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is there already: expected a folder that nothing was packed into",
+                   p->index_path));
   shard_name(p, 0, name);
   GP_TRY(data_join_path(path, desc->out, name));
-  GP_TRY(expect_absent(path));
+  if (access(path, F_OK) == 0)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "%s is there already, without an index: remove what an unfinished run left, or pack into another "
+                   "folder",
+                   path));
   GP_TRY(data_source_create(
       &p->source,
       &(data_source_desc){.dataset = desc->dataset, .dir = desc->dir, .split = desc->split, .lenient = desc->lenient}));

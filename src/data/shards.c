@@ -277,7 +277,11 @@ gp_status data_shards_open(data_source **out, const data_set *set, const data_so
   GP_TRY(data_join_path(path, desc->dir, data_shards_index_name(desc->split)));
   GP_TRY(GP_ALLOC(&self, 1));
   self->base.ops = &shards_ops;
-  GP_TRY(data_read_file(path, &text, &size));
+  status = data_read_file(path, &text, &size);
+  if (status == GP_ERROR_NOT_FOUND)
+    status = gp_fail(status, "%s: no such file: the folder was packed without %s images", path,
+                     desc->split == DATA_TRAIN ? "training" : "test");
+  GP_TRY(status);
   reader r = {.path = path, .at = (char *)text, .end = (char *)text + size};
   GP_TRY(parse_index(self, &r, desc->dir));
   if (desc->class_names != NULL) GP_TRY(map_classes(self, desc));

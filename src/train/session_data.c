@@ -168,7 +168,9 @@ gp_status train_session_open_sources(train_session *session) {
   source.split = DATA_TRAIN;
   GP_TRY(data_source_create(&session->train_source, &source));
   source.split = DATA_TEST;
-  GP_TRY(data_source_create(&session->test_source, &source));
+  status = data_source_create(&session->test_source, &source);
+  if (status == GP_ERROR_NOT_FOUND) GP_TRY(gp_fail_in(status, "no test images, which every epoch ends with"));
+  GP_TRY(status);
   report_note(session, session->train_source);
   report_note(session, session->test_source);
   GP_TRY(check_same_shape(session));

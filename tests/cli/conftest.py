@@ -1,4 +1,5 @@
 """The program under test, a small data set made here, and a net trained on it."""
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -27,3 +28,15 @@ def trained(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "out"
     result = succeeds(*train_arguments(data, out))
     return SimpleNamespace(out=out, model=out / "model_best.safetensors", stdout=result.stdout)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MB, mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"mounting a small file system needs root: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

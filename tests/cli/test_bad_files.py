@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import fails, gausspool, idx_bytes, make_images, train_arguments
+from helpers import checkpoints, fails, gausspool, idx_bytes, make_images, succeeds, train_arguments
 
 pytestmark = pytest.mark.bad_input
 
@@ -128,6 +128,19 @@ def test_model_file(data, trained, tmp_path, damage):
     path.write_bytes(SAFETENSORS_DAMAGES[damage](trained.model.read_bytes()))
     fails("test", "--model-file", path, "--dataset", "fashion-mnist", "--data", data, names=path)
     fails(*train_arguments(data, tmp_path / "out", resume=path), names=path)
+
+
+def test_cut_checkpoints(data, trained, tmp_path):
+    """At each sixteenth, by name and as the newest of a folder: refused before anything is written there."""
+    content = checkpoints(trained.out)[-1].read_bytes()
+    path = tmp_path / "run" / "checkpoint_last.safetensors"
+    path.parent.mkdir()
+    for part in range(16):
+        path.write_bytes(content[:len(content) * part // 16])
+        fails("train", "--resume", path if part % 2 else path.parent, "--data", data, names=path)
+        assert [file.name for file in path.parent.iterdir()] == [path.name]
+    path.write_bytes(content)
+    succeeds("train", "--resume", path.parent, "--data", data, "--out-dir", path.parent)
 
 
 def test_model_of_another_net(data, trained, tmp_path):

@@ -139,6 +139,9 @@ def test_pack_checks_everything_first(images, tmp_path):
     shutil.rmtree(images / "val")
     (out / "test-00000.tar").unlink()
     assert "no test images" in succeeds("pack", images, out).stdout
+    for data, names in (images, "val_dir, val or test"), (out, ["test.index", "packed without test images"]):
+        result = fails(*arguments(data, tmp_path / "run"), names=names)
+        assert "no test images, which every epoch ends with" in result.stderr and not (tmp_path / "run").exists()
 
 
 def write_cifar10(data):
@@ -232,6 +235,37 @@ def test_cifar10_images_of_another_size(tmp_path):
         assert "bad image 1 left out: train/class3/1.jpg" in result.stdout + result.stderr
     fails("bench", "data", "--dataset", "cifar10", "--data", data, "--passes", 1, "--crop-size", 32,
           names=["train/class3/1.jpg", "32 x 40"])
+
+
+@bad_input
+def test_packing_on_a_full_disk(images, tmp_path, small_disk):
+    """What is left is no packed set, and says so; with room again, and that removed, it is one."""
+    out = small_disk / "out"
+    sizes = sum(path.stat().st_size for path in images.rglob("*.*"))
+    for room in (sizes // 2, 0):
+        (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+        result = fails("pack", images, out, names=[out, "space"])
+        assert "train: " not in result.stdout and not list(out.glob("*.tmp")) and not (out / "train.index").exists()
+        if list(out.glob("*.tar")):
+            fails("pack", images, out, names=["train-00000.tar", "unfinished"])
+            fails(*arguments(out, tmp_path / "run"), names=[out, "train"])
+        shutil.rmtree(out, ignore_errors=True)
+        (small_disk / "filler").unlink()
+    succeeds("pack", images, out)
+    succeeds(*arguments(out, tmp_path / "run"))
+
+
+@bad_input
+def test_a_packed_set_that_is_cut(images, tmp_path):
+    """Tar file and index, before the run; and the tar file while it trains."""
+    succeeds("pack", images, tmp_path / "packed")
+    for name in ("train-00000.tar", "train.index", "test-00000.tar"):
+        for part in (0, 3, 8, 15):
+            data = tmp_path / "cut"
+            shutil.copytree(tmp_path / "packed", data)
+            (data / name).write_bytes((data / name).read_bytes()[:(data / name).stat().st_size * part // 16])
+            fails(*arguments(data, tmp_path / "out"), names=name)
+            shutil.rmtree(data)
 
 
 @bad_input

@@ -2,7 +2,6 @@
 import os
 import re
 import shutil
-import subprocess
 
 import pytest
 
@@ -53,18 +52,6 @@ def test_file_size_limit(data, tmp_path):
     assert len(result.stderr.splitlines()) == 1 and str(out) in result.stderr
     assert {path.name: path.read_bytes() for path in out.glob("*.safetensors")} == before
     assert not [path.name for path in out.iterdir() if "tmp" in path.name]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MB, mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
-    if made.returncode != 0:
-        pytest.skip(f"mounting a small file system needs root: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("foreseen", [True, False], ids=["foreseen", "met"])

@@ -205,6 +205,18 @@ def test_kill_and_resume(data, tmp_path, uninterrupted, kill):
     assert final_files(out) == expected, f"killed after {delay:.2f} s of {seconds:.2f} s"
 
 
+def test_resume_beside_a_file_that_was_being_written(data, tmp_path, uninterrupted):
+    """Killed while it wrote a checkpoint and the best model: what there is of them is written over."""
+    expected, _ = uninterrupted
+    succeeds(*train_arguments(data, tmp_path, **SETTINGS, max_steps=5))
+    for name in ("checkpoint_last", "model_best", "checkpoint_epoch002"):
+        (tmp_path / f"{name}.safetensors.tmp").write_bytes((tmp_path / "model_best.safetensors").read_bytes()[:9999] * 200)
+    resume_to_the_end(data, tmp_path)
+    assert final_files(tmp_path) == expected
+    left = [path.name for path in tmp_path.glob("*.tmp")]
+    assert not left or left == ["checkpoint_last.safetensors.tmp"], left  # the last one is not written again
+
+
 def wait_for_steps(process, out, steps):
     """Until log.jsonl tells of so many steps."""
     until = time.monotonic() + 60

@@ -237,6 +237,21 @@ static void damaged_listings_are_not_used(void **state) {
   free(bytes);
 }
 
+/* Nowhere to keep them: below a file, or where a folder is. The listing is good all the same. */
+static void listings_that_cannot_be_kept_are_no_error(void **state) {
+  const test_folder *folder = *state;
+  char path[256], file[256];
+  static const char *const classes[] = {"Ant", "zebra"};
+  test_make_set(folder, "val");
+  test_path_in(folder, "train", path);
+  test_path_in(folder, "kept.list", file);
+  const data_folder_desc desc = {.path = path, .classes = classes, .class_count = 2};
+  wait_until_kept(&desc, file); /* from here on it would be kept */
+  test_path_in(folder, "train/zebra/a/kept.list", file);
+  assert_false(scan(&desc, file, 3));
+  assert_false(scan(&desc, folder->path, 3));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_FOLDER(folders_are_classes),
@@ -248,6 +263,7 @@ int main(void) {
       WITH_FOLDER(survives_lack_of_memory),
       WITH_FOLDER(listings_are_kept_until_a_folder_changes),
       WITH_FOLDER(damaged_listings_are_not_used),
+      WITH_FOLDER(listings_that_cannot_be_kept_are_no_error),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

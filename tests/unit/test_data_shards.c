@@ -164,6 +164,12 @@ static void broken_indices_are_refused(void **state) {
     test_expect_failure(data_source_create(&source, &(data_source_desc){.dataset = "imagenet", .dir = out}),
                         GP_ERROR_CORRUPT, "train.index", cases[i].message, NULL);
   }
+  for (size_t size = 0; size < strlen(text); ++size) {
+    data_source *source = NULL;
+    test_write(folder, "out/train.index", (const uint8_t *)text, size, false);
+    test_expect_failure(data_source_create(&source, &(data_source_desc){.dataset = "imagenet", .dir = out}),
+                        GP_ERROR_CORRUPT, "train.index", "line", NULL);
+  }
   test_write(folder, "out/train.index", (const uint8_t *)text, strlen(text), false);
   test_write(folder, "out/train-00000.tar", (const uint8_t *)text, 100, false);
   data_source *source = NULL;
