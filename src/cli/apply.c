@@ -79,7 +79,8 @@ gp_status cli_model_open(cli_model *model, const cli_model_desc *desc) {
       GP_TRY(open_source(model, desc, desc->dataset[0] != '\0' ? desc->dataset : model->info.dataset));
   }
   if (model->source != NULL) GP_TRY(check_data(model, desc->path));
-  GP_TRY(model_net_create(&model->net, &model->info, &(model_net_desc){.batch = desc->batch}));
+  GP_TRY(model_net_create(&model->net, &model->info,
+                          &(model_net_desc){.batch = desc->batch, .precision = desc->precision}));
   GP_TRY(nn_net_init(model->net, 0)); /* for buffers that older files leave out */
   status = model_file_load(file, model->net, false);
   if (status != GP_OK) status = gp_fail_in(status, "%s with %s", model->info.arch, model->info.pool);

@@ -21,6 +21,7 @@ typedef struct cli_model_desc {
   bool skip_bad;           /* classes without images, or unknown ones, are left out */
   bool open_source;        /* the data set's images are wanted */
   int64_t batch;
+  nn_precision precision;
 } cli_model_desc;
 
 /* Opens the file, builds the net, loads it. Also opens the data set if its images are wanted, or if the file is a plain

@@ -21,7 +21,7 @@ enum { WARM_UP = 3 };
 typedef struct net_config {
   char *arch, *pool;
   int64_t batch, image, channels, classes, threads, steps;
-  int mode;
+  int mode, precision;
   bool profile, json, help;
 } net_config;
 
@@ -50,6 +50,7 @@ static const option_desc options[] = {
      .choices = "both|train|infer",
      .default_text = "both",
      .help = "train: forward, backward and SGD; infer: forward"},
+    CLI_OPTION_PRECISION(net_config),
     CLI_OPTION_THREADS(net_config),
     {.name = "steps",
      FIELD(steps),
@@ -129,18 +130,20 @@ cleanup:
 
 static void print_measured(const bench *b, nn_mode mode, const bench_times *times, double peak, double convolutions) {
   const net_config *config = b->config;
+  const char *precision = config->precision == NN_BFLOAT16 ? "bfloat16" : "float32";
   const char *name = mode == NN_TRAIN ? "train" : "inference";
   if (config->json)
     printf("{\"arch\": \"%s\", \"pool\": \"%s\", \"batch\": %" PRId64 ", \"image\": %" PRId64
            ", \"threads\": %d, "
-           "\"mode\": \"%s\", \"images_per_second\": %.2f, \"median_ms\": %.4f, \"min_ms\": %.4f, \"max_ms\": %.4f, "
+           "\"mode\": \"%s\", \"precision\": \"%s\", \"images_per_second\": %.2f, \"median_ms\": %.4f, \"min_ms\": "
+           "%.4f, \"max_ms\": %.4f, "
            "\"peak_mib\": %.1f, \"conv_only_ms\": %.4f}\n",
-           config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name,
+           config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name, precision,
            (double)config->batch / times->median, 1e3 * times->median, 1e3 * times->min, 1e3 * times->max, peak,
            1e3 * convolutions);
   else
-    printf("%-17s %-15s %6" PRId64 " %6" PRId64 " %8d  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f %12.3f\n", config->arch,
-           config->pool, config->batch, config->image, (int)gp_max_threads(), name,
+    printf("%-17s %-15s %6" PRId64 " %6" PRId64 " %8d  %-9s  %-9s %10.1f %12.3f %10.3f %10.3f %10.1f %12.3f\n",
+           config->arch, config->pool, config->batch, config->image, (int)gp_max_threads(), name, precision,
            (double)config->batch / times->median, 1e3 * times->median, 1e3 * times->min, 1e3 * times->max, peak,
            1e3 * convolutions);
   fflush(stdout);
@@ -193,11 +196,13 @@ static gp_status measure_net(void *opaque) {
   if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
   GP_TRY(fill(&b));
   GP_TRY(model_net_create(&b.net, &info,
-                          &(model_net_desc){.batch = config->batch, .trainable = config->mode != MODE_INFER}));
+                          &(model_net_desc){.batch = config->batch,
+                                            .trainable = config->mode != MODE_INFER,
+                                            .precision = (nn_precision)config->precision}));
   GP_TRY(nn_net_init(b.net, 1));
   if (!config->json)
-    printf("%-17s %-15s %6s %6s %8s  %-9s %10s %12s %10s %10s %10s %12s\n", "arch", "pool", "batch", "image", "threads",
-           "mode", "images/s", "median ms", "min ms", "max ms", "peak MiB", "conv only ms");
+    printf("%-17s %-15s %6s %6s %8s  %-9s  %-9s %10s %12s %10s %10s %10s %12s\n", "arch", "pool", "batch", "image",
+           "threads", "mode", "precision", "images/s", "median ms", "min ms", "max ms", "peak MiB", "conv only ms");
   if (config->mode != MODE_TRAIN) GP_TRY(measure(&b, NN_INFER));
   if (config->mode != MODE_INFER) GP_TRY(measure(&b, NN_TRAIN));
 cleanup:

@@ -27,6 +27,7 @@ typedef struct inputs {
 typedef struct predict_config {
   char *model_file, *dataset, *data, *arch, *pool, *logits_out, *samples;
   int64_t threads;
+  int precision;
   bool invert, help;
   /* Beyond the options: */
   const char **files; /* the positional arguments */
@@ -54,6 +55,7 @@ static const option_desc options[] = {
      .section = "images",
      .help = "swap black and white of image files"},
     CLI_OPTION_LOGITS_OUT(predict_config, "write the raw scores as a NumPy array [images][classes]"),
+    CLI_OPTION_PRECISION(predict_config),
     CLI_OPTION_THREADS(predict_config),
     CLI_OPTION_HELP(predict_config),
 };
@@ -185,7 +187,8 @@ static gp_status predict(void *opaque) {
                                                     .dataset = config->dataset,
                                                     .data = config->data,
                                                     .open_source = in->files == NULL,
-                                                    .batch = BATCH}));
+                                                    .batch = BATCH,
+                                                    .precision = (nn_precision)config->precision}));
   if (in->files == NULL) {
     status = cli_samples_parse(config->samples, data_source_get_info(p.model.source)->count, &in->samples, &in->count);
     in->wrong = status == GP_ERROR_INVALID_ARGUMENT;

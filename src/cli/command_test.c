@@ -18,6 +18,7 @@ typedef struct test_config {
   char *model_file, *dataset, *data, *arch, *pool, *nonblacklist, *logits_out, *per_class, *confusion;
   int64_t batch_size, workers, threads;
   int on_bad_image; /* index into its choices: */
+  int precision;
   bool flip_average, help;
 } test_config;
 
@@ -81,6 +82,7 @@ static const option_desc options[] = {
      .min = 0,
      .max = 256,
      .help = "threads that read images"},
+    CLI_OPTION_PRECISION(test_config),
     CLI_OPTION_THREADS(test_config),
     CLI_OPTION_HELP(test_config),
 };
@@ -203,7 +205,8 @@ static gp_status test(void *opaque) {
                                                     .data = config->data,
                                                     .skip_bad = config->on_bad_image == BAD_SKIP,
                                                     .open_source = true,
-                                                    .batch = config->batch_size}));
+                                                    .batch = config->batch_size,
+                                                    .precision = (nn_precision)config->precision}));
   GP_TRY(prepare(&t));
   print_task(&t);
   /* A bar for whoever looks on; nothing into files and pipes but the result. */

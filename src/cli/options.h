@@ -3,6 +3,7 @@
 #ifndef GP_CLI_OPTIONS_H
 #define GP_CLI_OPTIONS_H
 
+#include "nn/nn.h"
 #include "train/option.h"
 
 #define CLI_OPTION_HELP(config)                                                                                 \
@@ -15,6 +16,12 @@
   {                                                                                                                 \
     .name = "threads", .offset = offsetof(config, threads), .type = OPTION_INT64, .section = "run", .metavar = "N", \
     .default_text = "0", .min = 0, .max = 4096, .help = "threads that compute; 0: as the machine has"               \
+  }
+
+#define CLI_OPTION_PRECISION(config)                                                                     \
+  {                                                                                                      \
+    .name = "precision", .offset = offsetof(config, precision), .type = OPTION_CHOICE, .section = "run", \
+    .choices = NN_PRECISION_NAMES, .default_text = "float32", .help = "of activations and convolutions"  \
   }
 
 /* Of a plain state dict; other files name their own. */

@@ -42,12 +42,7 @@ static gp_status add_to(maker *m, nn_ref x, int32_t addend) {
   }
   nn_plan_touch(plan, before, m->time);
   nn_plan_touch(plan, addend, m->time);
-  append(m, (nn_backward_step){.node = x,
-                               .kind = NN_STEP_ADD,
-                               .target = sum,
-                               .a = before,
-                               .b = addend,
-                               .elements = gradient_bytes(plan, x) / sizeof(float)});
+  append(m, (nn_backward_step){.node = x, .kind = NN_STEP_ADD, .target = sum, .a = before, .b = addend});
   node->grad = sum;
   return GP_OK;
 }

@@ -9,6 +9,7 @@ typedef struct nn_tensor {
   int64_t batch;
   nn_shape shape;
   gp_layout layout;
+  gp_dtype type; /* GP_FLOAT32 or GP_BFLOAT16 */
 } nn_tensor;
 
 /* All layouts are one: blocks of `b` channels (NCHW 1, NHWC all, nChwBc B), memory [n][channel / b][h·w][channel % b]. */
@@ -30,8 +31,8 @@ static inline size_t nn_tensor_elements(const nn_tensor *t) {
   return gp_layout_elements(t->layout, t->batch, t->shape.channels, t->shape.height, t->shape.width);
 }
 
-/* Of float32. Plans check that it fits before they use it. */
-static inline size_t nn_tensor_bytes(const nn_tensor *t) { return nn_tensor_elements(t) * sizeof(float); }
+/* Plans check that it fits before they use it. */
+static inline size_t nn_tensor_bytes(const nn_tensor *t) { return nn_tensor_elements(t) * gp_dtype_size(t->type); }
 
 /* What a kernel is made for. Pointers are valid during creation only, node and weight_layout for the kernel's life. */
 typedef struct nn_kernel_desc {
@@ -50,15 +51,16 @@ typedef struct nn_kernel_desc {
   const void *weight_layout; /* as the device chose for this node's weight; NULL: plain */
 } nn_kernel_desc;
 
-/* Where everything lies, set by bind before the first run and whenever the arena moves. */
+/* Where everything lies, set by bind before the first run and whenever the arena moves. Activations and their gradients are of
+ * their tensors' types. */
 typedef struct nn_bindings {
-  const float *in[NN_MAX_INPUTS];
-  const float *in_backward[NN_MAX_INPUTS]; /* where the backward pass finds them: as `in`, or made again (`repeat`) */
-  float *out;
-  float *again; /* where `repeat` writes */
-  float *grad_out;
-  float *grad_out_addend;        /* for `takes_addend`: another part of the gradient, to be added to it; or NULL */
-  float *grad_in[NN_MAX_INPUTS]; /* NULL where no gradient is wanted; may equal grad_out for pass_through kernels */
+  const void *in[NN_MAX_INPUTS];
+  const void *in_backward[NN_MAX_INPUTS]; /* where the backward pass finds them: as `in`, or made again (`repeat`) */
+  void *out;
+  void *again; /* where `repeat` writes */
+  void *grad_out;
+  void *grad_out_addend;        /* for `takes_addend`: another part of the gradient, to be added to it; or NULL */
+  void *grad_in[NN_MAX_INPUTS]; /* NULL where no gradient is wanted; may equal grad_out for pass_through kernels */
   bool accumulate[NN_MAX_INPUTS];
   void *saved, *scratch_forward, *scratch_backward, *scratch_repeat;
   void *affine;                   /* for `reads_affine`: the batch norm's saved memory, as nn_affine_at() reads it */
@@ -100,9 +102,12 @@ struct nn_kernel {
 typedef struct nn_device nn_device;
 
 typedef struct nn_device_class {
-  gp_status (*create)(nn_device **out);
+  /* `maps`: the type of activations, GP_FLOAT32 or GP_BFLOAT16; but maps of one position are float32 in any case.
+   * GP_ERROR_UNSUPPORTED where the machine cannot compute with it. */
+  gp_status (*create)(nn_device **out, gp_dtype maps);
   void (*destroy)(nn_device **device);
-  gp_layout (*layout)(const nn_device *device, nn_shape shape);
+  /* How an activation of this shape lies in memory: layout and type. */
+  nn_tensor (*tensor)(const nn_device *device, nn_shape shape, int64_t batch);
   /* Storage of a convolution's weight: NULL layout for plain. The caller frees it with free_layout. */
   gp_status (*weight_layout)(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,
                              void **layout, size_t *floats);

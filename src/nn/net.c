@@ -7,8 +7,7 @@
 #include "base/status.h"
 
 nn_tensor nn_net_tensor(const nn_net *net, nn_ref x, int64_t batch) {
-  nn_shape shape = nn_shape_of(net->graph, x);
-  return (nn_tensor){batch, shape, net->device_class->layout(net->device, shape)};
+  return net->device_class->tensor(net->device, nn_shape_of(net->graph, x), batch);
 }
 
 gp_status nn_net_reserve_activations(nn_net *net, size_t bytes) {
@@ -98,7 +97,7 @@ gp_status nn_net_create(nn_net **out, nn_graph **graph, const nn_net_desc *desc)
   net->graph = *graph;
   *graph = NULL;
   net->device_class = &nn_device_onednn;
-  GP_TRY(net->device_class->create(&net->device));
+  GP_TRY(net->device_class->create(&net->device, desc->precision == NN_BFLOAT16 ? GP_BFLOAT16 : GP_FLOAT32));
   for (int32_t i = 0; i < net->graph->count; ++i) slots += (size_t)net->graph->nodes[i]->param_count;
   GP_TRY(GP_ALLOC(&net->slots, slots));
   GP_TRY(GP_ALLOC(&net->first_slot, (size_t)net->graph->count));

@@ -28,7 +28,7 @@ struct nn_net {
   const nn_plan *last_run;        /* whose values the arena holds; only compared */
 };
 
-/* The layout an activation has on the net's device. */
+/* How an activation lies on the net's device. */
 nn_tensor nn_net_tensor(const nn_net *net, nn_ref x, int64_t batch);
 
 /* Makes the activation arena at least this large. */

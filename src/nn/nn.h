@@ -133,13 +133,23 @@ nn_ref nn_cross_entropy(nn_graph *g, nn_ref x, const nn_cross_entropy_desc *desc
 
 /* ---- Net ------------------------------------------------------------------------------------ */
 
+/* How numbers are stored and multiplied. With NN_BFLOAT16 activations and their gradients are stored, and convolutions run, in
+ * bfloat16, with sums in float32. Parameters and their gradients, momenta, statistics, the loss, and all that is computed on
+ * maps of one position (guiding heads, linear layers) stay float32. As torch.autocast does it. */
+typedef enum nn_precision { NN_FLOAT32 = 0, NN_BFLOAT16 } nn_precision;
+
+/* As an option's choices, in order. */
+#define NN_PRECISION_NAMES "float32|bfloat16"
+
 typedef struct nn_net_desc {
   int64_t batch;  /* the usual batch size; weight layouts are chosen for it. At least 1 */
   bool trainable; /* with gradients and momenta */
   bool averaged;  /* with room for a running average of parameters and running statistics, which the caller makes */
+  nn_precision precision;
 } nn_net_desc;
 
-/* Takes the graph over (*graph becomes NULL, also on failure). Errors: the graph's first; GP_ERROR_LIBRARY. */
+/* Takes the graph over (*graph becomes NULL, also on failure). Errors: the graph's first; GP_ERROR_UNSUPPORTED where this
+ * machine cannot compute with the precision; GP_ERROR_LIBRARY. */
 GP_NODISCARD gp_status nn_net_create(nn_net **out, nn_graph **graph, const nn_net_desc *desc);
 void nn_net_destroy(nn_net **net);
 

@@ -9,8 +9,7 @@
 typedef struct nn_backward_step {
   int32_t node; /* the kernel's; for an addition the node whose gradient it is */
   enum { NN_STEP_BACKWARD = 0, NN_STEP_REPEAT, NN_STEP_ADD } kind;
-  int32_t target, a, b; /* buffers of the addition */
-  size_t elements;
+  int32_t target, a, b; /* buffers of the addition, of the node's tensor's size and type */
 } nn_backward_step;
 
 /* What the plan knows of a node. Buffers are indices, -1 for none. */

@@ -3,9 +3,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "base/status.h"
 #include "base/vectorize.h"
+#include "nn/element.h"
 #include "nn/layout.h"
 #include "nn/plan.h"
 
@@ -126,6 +126,7 @@ gp_status nn_plan_forward(nn_plan *plan, const float *images, const int32_t *lab
   ++plan->timed_steps;
   nn_tensor input = nn_plan_tensor(plan, 0), plain = input;
   plain.layout = GP_NCHW;
+  plain.type = GP_FLOAT32;
   nn_copy_channels(&plain, images, 0, &input, at(plan, plan->nodes[0].value), 0, input.shape.channels);
   nn_clear_padding(&input, at(plan, plan->nodes[0].value));
   for (int32_t i = 0; i < plan->count; ++i) GP_TRY(run_forward(plan, i));
@@ -134,27 +135,16 @@ cleanup:
   return status;
 }
 
-enum { ADD_CHUNK = 16384 };
-
-typedef struct addition {
-  float *target;
-  const float *a, *b;
-  size_t elements;
-} addition;
-
-static void add_chunk(void *context, int64_t task) {
-  const addition *sum = context;
-  size_t begin = (size_t)task * ADD_CHUNK, end = begin + ADD_CHUNK;
-  if (end > sum->elements) end = sum->elements;
-  float *target = sum->target; /* may be a or b */
-  const float *a = sum->a, *b = sum->b;
+/* `target` may be a or b. */
+static void add(float *target, const float *a, const float *b, size_t count) {
   GP_INDEPENDENT
-  for (size_t i = begin; i < end; ++i) target[i] = a[i] + b[i];
+  for (size_t i = 0; i < count; ++i) target[i] = a[i] + b[i];
 }
 
 static void run_addition(const nn_plan *plan, const nn_backward_step *step) {
-  addition sum = {at(plan, step->target), at(plan, step->a), at(plan, step->b), step->elements};
-  gp_parallel_for((int64_t)((sum.elements + ADD_CHUNK - 1) / ADD_CHUNK), 0, add_chunk, &sum);
+  nn_tensor tensor = nn_plan_tensor(plan, step->node);
+  nn_run_loop(add, tensor.type, at(plan, step->target), at(plan, step->a), at(plan, step->b),
+              nn_tensor_elements(&tensor));
 }
 
 static gp_status run_step(nn_plan *plan, const nn_backward_step *step) {

@@ -57,7 +57,10 @@ gp_status model_net_create(nn_net **out, const model_info *info, const model_net
                                            .label_smoothing = desc->label_smoothing}));
   if (info->folded) nn_graph_fold_batch_norms(graph);
   GP_TRY(nn_net_create(out, &graph,
-                       &(nn_net_desc){.batch = desc->batch, .trainable = desc->trainable, .averaged = desc->averaged}));
+                       &(nn_net_desc){.batch = desc->batch,
+                                      .trainable = desc->trainable,
+                                      .averaged = desc->averaged,
+                                      .precision = desc->precision}));
 cleanup:
   nn_graph_destroy(&graph);
   return status;

@@ -37,6 +37,7 @@ GP_NODISCARD gp_status model_info_copy(model_info *out, const model_info *info);
 typedef struct model_net_desc {
   int64_t batch;
   bool trainable, averaged; /* as in nn_net_desc */
+  nn_precision precision;
   bool zero_init_residual;
   double label_smoothing;
 } model_net_desc;

@@ -14,7 +14,7 @@ enum { MAX_CHANNELS = 16 };
 
 /* Fields are set through pointers to int. */
 _Static_assert(sizeof(train_schedule_kind) == sizeof(int) && sizeof(train_device) == sizeof(int) &&
-                   sizeof(train_bad_image) == sizeof(int),
+                   sizeof(train_bad_image) == sizeof(int) && sizeof(nn_precision) == sizeof(int),
                "a choice is stored as an int");
 
 /* ---- Checks of single values ---- */
@@ -132,6 +132,9 @@ static const option_desc options[] = {
      .check = check_not_empty, .help = "pooling, e.g. skip, max, avg, gauss_CN, gauss_HWCN"},
     {ENTRY(OPTION_BOOL, "net", RECIPE, "zero-init-residual", zero_init_residual), .default_text = "no",
      .help = "start each residual block's last batch norm with weight 0"},
+    {ENTRY(OPTION_CHOICE, "net", RECIPE, "precision", precision), .choices = NN_PRECISION_NAMES,
+     .default_text = "float32",
+     .help = "of activations and convolutions; bfloat16 takes half the memory; weights are float32 with either"},
 
     {ENTRY(OPTION_INT64, "optimizer", RECIPE, "batch-size", batch_size), .metavar = "N", .default_text = "256",
      .min = 1, .max = 1 << 20, .help = "images per training step, over all devices"},

@@ -3,6 +3,7 @@
 #ifndef GP_TRAIN_RECIPE_H
 #define GP_TRAIN_RECIPE_H
 
+#include "nn/nn.h"
 #include "train/option.h"
 
 typedef enum train_schedule_kind {
@@ -35,6 +36,7 @@ typedef struct train_config {
   /* net */
   char *arch, *pool;
   bool zero_init_residual;
+  nn_precision precision;
 
   /* optimizer */
   int64_t batch_size, test_batch_size; /* test_batch_size 0: as batch_size */

@@ -22,6 +22,7 @@ static gp_status build(train_session *session) {
                           &(model_net_desc){.batch = config->batch_size / config->accumulate,
                                             .trainable = !config->evaluate,
                                             .averaged = !config->evaluate && config->ema_decay > 0,
+                                            .precision = config->precision,
                                             .zero_init_residual = config->zero_init_residual,
                                             .label_smoothing = config->label_smoothing}));
   if (config->accumulate > 1) GP_TRY(GP_ALLOC(&session->gradient_sum, nn_net_arenas(session->net).count));

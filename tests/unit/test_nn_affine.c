@@ -299,7 +299,7 @@ static void moments_are_accurate(void **state) {
   for (int layout = GP_NCHW; layout <= GP_NCHW16C; ++layout)
     for (size_t c = 0; c < sizeof channels / sizeof channels[0]; ++c)
       for (size_t s = 0; s < sizeof sides / sizeof sides[0]; ++s) {
-        nn_tensor t = {3, {channels[c], sides[s][0], sides[s][1]}, (gp_layout)layout};
+        nn_tensor t = {3, {channels[c], sides[s][0], sides[s][1]}, (gp_layout)layout, GP_FLOAT32};
         check_moments(&t, 0, 1, false);
         check_moments(&t, 1e4, 1e-1, false);
         check_moments(&t, -3, 1e-4, false);

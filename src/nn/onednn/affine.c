@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 #include "nn/affine.h"
+#include "nn/element.h"
 #include "nn/onednn/batchnorm.h"
 #include "nn/onednn/lanes.h"
 #include "nn/onednn/moments.h"
@@ -74,6 +75,7 @@ static void gradient_group(void *context, int64_t task) {
   const gradient *g = context;
   const nn_bindings *at = &g->op->base.at;
   const od_lanes *lanes = &g->op->lanes;
+  const gp_dtype type = g->op->tensor.type;
   int64_t n = task / lanes->groups, group = task % lanes->groups;
   od_gradient_constants c;
   od_load_lanes(lanes, group, g->at.scale, c.scale);
@@ -85,8 +87,8 @@ static void gradient_group(void *context, int64_t task) {
   for (int64_t l = 0; l < OD_ROW; ++l) c.spread[l] *= c.scale[l];
   for (int64_t i = 0; i < lanes->tiles; ++i) {
     od_tile tile = od_tile_at(lanes, n, group, i);
-    g->op->loops->gradient(&c, at->grad_in[0] + tile.offset, at->grad_out + tile.offset, at->in[0] + tile.offset,
-                           tile.span);
+    g->op->loops->gradient(&c, nn_at(type, at->grad_in[0], tile.offset), nn_at_const(type, at->grad_out, tile.offset),
+                           nn_at_const(type, at->in[0], tile.offset), tile.span);
   }
 }
 
@@ -134,7 +136,7 @@ gp_status od_make_affine(nn_kernel **out, nn_device *device, const nn_kernel_des
                          .changes_grad = true};
   op->tensor = desc->in[0];
   op->lanes = od_lanes_of(&op->tensor);
-  op->loops = od_rows_best();
+  op->loops = od_rows_best(op->tensor.type);
   op->train = train;
   op->wants_grad = desc->wants_grad[0];
   op->eps = (float)desc->node->as.batch_norm.eps;

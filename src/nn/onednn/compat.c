@@ -73,6 +73,20 @@ gp_status od_memory_create(dnnl_memory_t *out, const od_md *md, dnnl_engine_t en
   return od_check(dnnl_memory_create(out, MD(md), engine, DNNL_MEMORY_NONE), "memory object");
 }
 
+/* ---- The machine ---- */
+
+/* Instruction sets are sums of what they add to one another. */
+static bool has_isa(dnnl_cpu_isa_t isa) { return ((int)dnnl_get_effective_cpu_isa() & (int)isa) == (int)isa; }
+
+od_bfloat16 od_bfloat16_support(void) {
+#if defined(__x86_64__)
+  if (has_isa(dnnl_cpu_isa_avx512_core_bf16)) return OD_BFLOAT16_NATIVE;
+  return has_isa(dnnl_cpu_isa_avx512_core) ? OD_BFLOAT16_EMULATED : OD_BFLOAT16_NONE;
+#else
+  return OD_BFLOAT16_NONE;
+#endif
+}
+
 /* ---- Attributes ---- */
 
 #if IS_V3

@@ -34,6 +34,14 @@ GP_NODISCARD gp_status od_memory_create(dnnl_memory_t *out, const od_md *md, dnn
  * *out. */
 GP_NODISCARD gp_status od_attr_relu(dnnl_primitive_attr_t *out);
 
+/* How the library computes with bfloat16 on this machine. */
+typedef enum od_bfloat16 {
+  OD_BFLOAT16_NONE = 0, /* not at all */
+  OD_BFLOAT16_EMULATED, /* by other instructions, which takes longer than float32 */
+  OD_BFLOAT16_NATIVE,
+} od_bfloat16;
+od_bfloat16 od_bfloat16_support(void);
+
 /* The window of a convolution, in oneDNN's terms (dilation 0 is none). */
 typedef struct od_window {
   dnnl_dims_t stride, dilation, padding;

@@ -1,5 +1,5 @@
-/* Convolution by oneDNN. The weight is stored in the layout that the forward pass likes best; where a backward pass
- * likes another, weights or their gradient are converted for it, which costs little beside the activations. */
+/* Convolution by oneDNN. The weight is stored in the layout that the forward pass in float32 likes best; where a pass likes
+ * another, or bfloat16, weights or their gradient are converted for it, which costs little beside the activations. */
 #include <math.h>
 #include <string.h>
 
@@ -13,8 +13,10 @@ typedef struct conv {
   nn_device *device;
   bool wants_grad_in;
   od_primitive forward, backward_data, backward_weights;
-  od_primitive convert_weights, convert_gradient; /* empty where the layouts agree */
-  size_t weights_offset, gradient_offset;         /* of the converted ones, in scratch_backward */
+  /* From the stored weight or to its gradient; empty where layouts and types agree. */
+  od_primitive convert_forward, convert_weights, convert_gradient;
+  size_t converted_offset;                /* of the weight converted for the forward pass, in scratch_forward */
+  size_t weights_offset, gradient_offset; /* of the others, in scratch_backward */
   /* AVX2 has no kernel for the weight gradient of a plain picture unless it has 3 channels: it gets a padded copy. */
   bool pad_picture;
   nn_tensor picture, padded;
@@ -29,9 +31,7 @@ typedef struct conv {
   size_t scaled_offset, scale_offset, shift_offset; /* in scratch_forward */
 } conv;
 
-static float *forward_scratch(const conv *c, size_t offset) {
-  return (float *)((char *)c->base.at.scratch_forward + offset);
-}
+static void *forward_scratch(const conv *c, size_t offset) { return (char *)c->base.at.scratch_forward + offset; }
 
 static void fold(const conv *c) {
   const nn_bindings *at = &c->base.at;
@@ -47,8 +47,12 @@ static void fold(const conv *c) {
 
 static gp_status conv_forward(nn_kernel *k) {
   conv *c = (conv *)k;
+  gp_status status = GP_OK;
   if (c->folded_channels > 0) fold(c);
-  return od_primitive_run(&c->forward, c->device);
+  if (c->convert_forward.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_forward, c->device));
+  GP_TRY(od_primitive_run(&c->forward, c->device));
+cleanup:
+  return status;
 }
 
 /* Between channels of different groups there is no weight, and what has become of its gradient must not become one. */
@@ -61,9 +65,7 @@ static gp_status conv_backward(nn_kernel *k) {
   conv *c = (conv *)k;
   gp_status status = GP_OK;
   if (c->pad_picture) {
-    float *padded = (float *)((char *)k->at.scratch_backward + c->padded_offset);
-    nn_copy_channels(&c->picture, k->at.in_backward[0], 0, &c->padded, padded, 0, c->picture.shape.channels);
-    nn_clear_padding(&c->padded, padded);
+    nn_copy_tensor(&c->picture, k->at.in_backward[0], &c->padded, (char *)k->at.scratch_backward + c->padded_offset);
   }
   GP_TRY(od_primitive_run(&c->backward_weights, c->device));
   if (c->convert_gradient.primitive != NULL) GP_TRY(od_primitive_run(&c->convert_gradient, c->device));
@@ -75,21 +77,36 @@ cleanup:
   return status;
 }
 
+static gp_status bind_forward(conv *c) {
+  const nn_bindings *at = &c->base.at;
+  gp_status status = GP_OK;
+  const void *weights = at->value[NN_WEIGHT], *bias = at->value[NN_BIAS];
+  if (c->folded_channels > 0) {
+    weights = forward_scratch(c, c->scaled_offset);
+    bias = forward_scratch(c, c->shift_offset);
+  }
+  if (c->convert_forward.primitive != NULL) {
+    GP_TRY(od_primitive_set(&c->convert_forward, DNNL_ARG_FROM, weights));
+    weights = forward_scratch(c, c->converted_offset);
+    GP_TRY(od_primitive_set(&c->convert_forward, DNNL_ARG_TO, weights));
+    GP_TRY(od_primitive_set(&c->convert_forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
+  }
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SRC, at->in[0]));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_WEIGHTS, weights));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_BIAS, bias));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_DST, at->out));
+  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
+cleanup:
+  return status;
+}
+
 static gp_status conv_bind(nn_kernel *k) {
   conv *c = (conv *)k;
   const nn_bindings *at = &k->at;
   char *scratch = at->scratch_backward;
   gp_status status = GP_OK;
   const void *weights = at->value[NN_WEIGHT], *gradient = at->gradient[NN_WEIGHT];
-  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SRC, at->in[0]));
-  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_WEIGHTS, weights));
-  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_BIAS, at->value[NN_BIAS]));
-  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_DST, at->out));
-  GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_SCRATCHPAD, at->scratch_forward));
-  if (c->folded_channels > 0) {
-    GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_WEIGHTS, forward_scratch(c, c->scaled_offset)));
-    GP_TRY(od_primitive_set(&c->forward, DNNL_ARG_BIAS, forward_scratch(c, c->shift_offset)));
-  }
+  GP_TRY(bind_forward(c));
   if (c->convert_weights.primitive != NULL) {
     GP_TRY(od_primitive_set(&c->convert_weights, DNNL_ARG_FROM, weights));
     weights = scratch + c->weights_offset;
@@ -106,7 +123,7 @@ static gp_status conv_bind(nn_kernel *k) {
     GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_FROM, gradient));
     GP_TRY(od_primitive_set(&c->convert_gradient, DNNL_ARG_SCRATCHPAD, scratch));
   }
-  const void *picture = c->pad_picture ? scratch + c->padded_offset : (const void *)at->in_backward[0];
+  const void *picture = c->pad_picture ? scratch + c->padded_offset : at->in_backward[0];
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_SRC, picture));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_WEIGHTS, gradient));
   GP_TRY(od_primitive_set(&c->backward_weights, DNNL_ARG_DIFF_BIAS, at->gradient[NN_BIAS]));
@@ -121,13 +138,14 @@ static void conv_destroy(nn_kernel *k) {
   od_primitive_clear(&c->forward);
   od_primitive_clear(&c->backward_data);
   od_primitive_clear(&c->backward_weights);
+  od_primitive_clear(&c->convert_forward);
   od_primitive_clear(&c->convert_weights);
   od_primitive_clear(&c->convert_gradient);
   gp_free(c->mask);
   gp_free(c);
 }
 
-/* A conversion between the stored layout and the one a primitive chose, if they differ. */
+/* A conversion between how a weight is stored and how a primitive wants it, if they differ. */
 static gp_status make_conversion(od_primitive *out, nn_device *device, const od_md *from, const od_md *to) {
   if (od_md_equal(from, to)) return GP_OK;
   dnnl_primitive_desc_t pd = NULL;
@@ -155,8 +173,8 @@ static gp_status avoid_reference(conv *c, const od_conv_shapes *s, bool bias, co
   c->padded = c->picture;
   c->padded.layout = c->device->preferred;
   GP_TRY(od_md_of_tensor(&src, &c->padded));
-  GP_TRY(od_conv_backward_weights(&padded_pd, c->device->engine, &src, &s->any_weights, bias ? &s->bias : NULL, &s->dst,
-                                  &s->window, hint, c->device->attr));
+  GP_TRY(od_conv_backward_weights(&padded_pd, c->device->engine, &src, &s->any_gradient, bias ? &s->bias : NULL,
+                                  &s->dst, &s->window, hint, c->device->attr));
   if (is_reference(padded_pd)) goto cleanup;
   dnnl_primitive_desc_destroy(*pd);
   *pd = padded_pd;
@@ -177,7 +195,7 @@ static gp_status make_backward(conv *c, const od_conv_shapes *s, const od_md *st
   gp_status status = GP_OK;
   dnnl_primitive_desc_t pd = NULL, data_pd = NULL;
   od_md gradient = {0}, weights = {0};
-  GP_TRY(od_conv_backward_weights(&pd, device->engine, &s->src, &s->any_weights, bias ? &s->bias : NULL, &s->dst,
+  GP_TRY(od_conv_backward_weights(&pd, device->engine, &s->src, &s->any_gradient, bias ? &s->bias : NULL, &s->dst,
                                   &s->window, hint, device->attr));
   GP_TRY(avoid_reference(c, s, bias, hint, &pd));
   GP_TRY(od_primitive_create(&c->backward_weights, device, pd, bias ? bias_arguments : weights_arguments));
@@ -213,25 +231,32 @@ static gp_status make_forward(conv *c, const nn_kernel_desc *desc, const od_conv
   nn_device *device = c->device;
   gp_status status = GP_OK;
   bool folded = desc->folded != NULL, bias = desc->node->as.conv.bias || folded;
+  const od_md *wanted = desc->in[0].type == GP_FLOAT32 ? &c->stored->md : &shapes->any_weights;
   size_t vector = gp_align_up((size_t)desc->out.shape.channels * sizeof(float));
   dnnl_primitive_attr_t attr = NULL;
+  od_md weights = {0};
   if (desc->fuse_relu) GP_TRY(od_attr_relu(&attr));
   GP_TRY(od_conv_forward(pd, device->engine, desc->mode == NN_TRAIN ? dnnl_forward_training : dnnl_forward_inference,
-                         &shapes->src, &c->stored->md, bias ? &shapes->bias : NULL, &shapes->dst, &shapes->window,
+                         &shapes->src, wanted, bias ? &shapes->bias : NULL, &shapes->dst, &shapes->window,
                          attr != NULL ? attr : device->attr));
   GP_TRY(od_primitive_create(&c->forward, device, *pd,
                              (int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, bias ? DNNL_ARG_BIAS : 0, 0}));
   od_describe(&c->base, *pd);
-  c->base.scratch_forward_bytes = c->forward.scratch_bytes;
+  GP_TRY(od_md_of_argument(&weights, *pd, DNNL_ARG_WEIGHTS));
+  GP_TRY(make_conversion(&c->convert_forward, device, &c->stored->md, &weights));
+  c->converted_offset = gp_align_up(od_largest(c->forward.scratch_bytes, c->convert_forward.scratch_bytes));
+  c->base.scratch_forward_bytes =
+      c->convert_forward.primitive == NULL ? c->forward.scratch_bytes : c->converted_offset + od_md_bytes(&weights);
   if (!folded) goto cleanup;
   c->folded_channels = desc->out.shape.channels;
   c->eps = desc->folded->as.batch_norm.eps;
-  c->scaled_offset = gp_align_up(c->forward.scratch_bytes);
+  c->scaled_offset = gp_align_up(c->base.scratch_forward_bytes);
   c->scale_offset = c->scaled_offset + gp_align_up(od_md_bytes(&c->stored->md));
   c->shift_offset = c->scale_offset + vector;
   c->base.scratch_forward_bytes = c->shift_offset + vector;
 cleanup:
   if (attr != NULL) dnnl_primitive_attr_destroy(attr);
+  od_md_clear(&weights);
   return status;
 }
 
@@ -242,6 +267,7 @@ gp_status od_make_conv(nn_kernel **out, nn_device *device, const nn_kernel_desc 
   dnnl_primitive_desc_t pd = NULL;
   bool bias = desc->node->as.conv.bias, train = desc->mode == NN_TRAIN;
   const od_weight *stored = desc->weight_layout;
+  if (desc->in[0].type != desc->out.type) return od_make_mixed(out, device, desc, od_make_conv);
   GP_TRY(GP_ALLOC(&c, 1));
   c->base = (nn_kernel){.bind = conv_bind,
                         .forward = conv_forward,

@@ -4,7 +4,7 @@
 
 #include "nn/onednn/primitive.h"
 
-/* How a weight is stored: nn_device_class's weight layout. */
+/* How a weight is stored: nn_device_class's weight layout. Always float32. */
 typedef struct od_weight {
   od_md md;
   /* The library has only a scalar loop for groups of fewer channels than a block has. So many of them are joined into one
@@ -21,9 +21,10 @@ void od_weight_scale(const od_weight *weight, int64_t channels, const float *fac
 /* What both passes start from. Zero-initialise; od_conv_shapes_clear() releases it. */
 typedef struct od_conv_shapes {
   od_md src, dst, bias;
-  od_md any_weights; /* in any order */
+  od_md any_weights, any_gradient; /* in any order; the weight of the type of src and dst, its gradient float32 */
   od_window window;
 } od_conv_shapes;
+/* in and out are of one type. */
 GP_NODISCARD gp_status od_conv_shapes_create(od_conv_shapes *s, const nn_node *node, int32_t joined,
                                              const nn_tensor *in, const nn_tensor *out);
 void od_conv_shapes_clear(od_conv_shapes *s);

@@ -1,4 +1,4 @@
-/* Storage of a convolution's weight: the layout that the forward pass likes best, and copies from and to PyTorch's order. */
+/* Storage of a convolution's weight: the layout that the forward pass in float32 likes best, and copies from and to PyTorch's order. */
 #include <string.h>
 
 #include "base/memory.h"
@@ -17,11 +17,17 @@ static weight_shape shape_of(const nn_node *node, int32_t joined) {
   return (weight_shape){{groups, shape[0] / groups, shape[1] * joined, shape[2], shape[3]}};
 }
 
-/* The weight in any order, or in PyTorch's. */
-static gp_status describe(od_md *out, const nn_node *node, int32_t joined, bool plain) {
+static gp_status describe_any(od_md *out, const nn_node *node, int32_t joined, gp_dtype type) {
   weight_shape s = shape_of(node, joined);
-  if (s.dims[0] > 1) return od_md_create(out, 5, s.dims, plain ? dnnl_goihw : dnnl_format_tag_any);
-  return od_md_create(out, 4, s.dims + 1, plain ? dnnl_oihw : dnnl_format_tag_any);
+  if (s.dims[0] > 1) return od_md_create_typed(out, 5, s.dims, od_type(type), dnnl_format_tag_any);
+  return od_md_create_typed(out, 4, s.dims + 1, od_type(type), dnnl_format_tag_any);
+}
+
+/* In PyTorch's order. */
+static gp_status describe_plain(od_md *out, const nn_node *node, int32_t joined) {
+  weight_shape s = shape_of(node, joined);
+  if (s.dims[0] > 1) return od_md_create(out, 5, s.dims, dnnl_goihw);
+  return od_md_create(out, 4, s.dims + 1, dnnl_oihw);
 }
 
 gp_status od_conv_shapes_create(od_conv_shapes *s, const nn_node *node, int32_t joined, const nn_tensor *in,
@@ -37,7 +43,8 @@ gp_status od_conv_shapes_create(od_conv_shapes *s, const nn_node *node, int32_t 
   }
   GP_TRY(od_md_of_tensor(&s->src, in));
   GP_TRY(od_md_of_tensor(&s->dst, out));
-  GP_TRY(describe(&s->any_weights, node, joined, false));
+  GP_TRY(describe_any(&s->any_weights, node, joined, in->type));
+  GP_TRY(describe_any(&s->any_gradient, node, joined, GP_FLOAT32));
   GP_TRY(od_md_create(&s->bias, 1, node->params[NN_WEIGHT].shape, dnnl_x));
 cleanup:
   return status;
@@ -47,6 +54,7 @@ void od_conv_shapes_clear(od_conv_shapes *s) {
   od_md_clear(&s->src);
   od_md_clear(&s->dst);
   od_md_clear(&s->any_weights);
+  od_md_clear(&s->any_gradient);
   od_md_clear(&s->bias);
 }
 
@@ -133,7 +141,9 @@ gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tens
   *layout = NULL;
   GP_TRY(GP_ALLOC(&weight, 1));
   weight->joined = groups_to_join(node, in, out);
-  GP_TRY(od_conv_shapes_create(&shapes, node, weight->joined, in, out));
+  nn_tensor float_in = *in, float_out = *out;
+  float_in.type = float_out.type = GP_FLOAT32;
+  GP_TRY(od_conv_shapes_create(&shapes, node, weight->joined, &float_in, &float_out));
   GP_TRY(od_conv_forward(&pd, device->engine, dnnl_forward_training, &shapes.src, &shapes.any_weights,
                          node->as.conv.bias ? &shapes.bias : NULL, &shapes.dst, &shapes.window, device->attr));
   GP_TRY(od_md_of_argument(&weight->md, pd, DNNL_ARG_WEIGHTS));
@@ -195,7 +205,7 @@ gp_status od_weight_read(nn_device *device, const nn_node *node, const void *lay
   gp_status status = GP_OK;
   od_md md = {0};
   float *wide = NULL;
-  GP_TRY(describe(&md, node, weight->joined, true));
+  GP_TRY(describe_plain(&md, node, weight->joined));
   if (weight->joined == 1) {
     GP_TRY(reorder(device, &weight->md, &md, stored, plain));
     goto cleanup;
@@ -218,7 +228,7 @@ gp_status od_weight_write(nn_device *device, const nn_node *node, const void *la
   gp_status status = GP_OK;
   od_md md = {0};
   float *wide = NULL;
-  GP_TRY(describe(&md, node, weight->joined, true));
+  GP_TRY(describe_plain(&md, node, weight->joined));
   if (weight->joined == 1) {
     GP_TRY(reorder(device, &md, &weight->md, plain, stored));
     goto cleanup;

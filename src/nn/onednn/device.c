@@ -11,17 +11,18 @@ static gp_status probe_layout(nn_device *device) {
   static const dnnl_format_tag_t tags[] = {dnnl_nChw16c, dnnl_nChw8c, dnnl_nhwc};
   static const gp_layout layouts[] = {GP_NCHW16C, GP_NCHW8C, GP_NHWC};
   static const od_window same = {.stride = {1, 1}, .padding = {1, 1}};
+  const dnnl_data_type_t type = od_type(device->maps);
   gp_status status = GP_OK;
   od_md any = {0}, weights = {0}, chosen = {0}, candidate = {0};
   dnnl_primitive_desc_t pd = NULL;
   device->preferred = GP_NCHW;
-  GP_TRY(od_md_create(&any, 4, image, dnnl_format_tag_any));
-  GP_TRY(od_md_create(&weights, 4, window, dnnl_format_tag_any));
+  GP_TRY(od_md_create_typed(&any, 4, image, type, dnnl_format_tag_any));
+  GP_TRY(od_md_create_typed(&weights, 4, window, type, dnnl_format_tag_any));
   GP_TRY(od_conv_forward(&pd, device->engine, dnnl_forward_training, &any, &weights, NULL, &any, &same, device->attr));
   GP_TRY(od_md_of_argument(&chosen, pd, DNNL_ARG_DST));
   for (int i = 0; i < 3 && device->preferred == GP_NCHW; ++i) {
     od_md_clear(&candidate);
-    GP_TRY(od_md_create(&candidate, 4, image, tags[i]));
+    GP_TRY(od_md_create_typed(&candidate, 4, image, type, tags[i]));
     if (od_md_equal(&candidate, &chosen)) device->preferred = layouts[i];
   }
 cleanup:
@@ -43,10 +44,23 @@ static void destroy(nn_device **device_pointer) {
   *device_pointer = NULL;
 }
 
-static gp_status create(nn_device **out) {
+static gp_status check_type(gp_dtype maps) {
+  if (maps == GP_FLOAT32) return GP_OK;
+  if (maps != GP_BFLOAT16)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "precision: expected float32 or bfloat16, found type %d", (int)maps);
+  if (od_bfloat16_support() != OD_BFLOAT16_NONE) return GP_OK;
+  return gp_fail(GP_ERROR_UNSUPPORTED,
+                 "precision bfloat16: expected a processor with AVX-512 for %s, found one that it has no bfloat16 "
+                 "convolutions for: use float32",
+                 nn_backend());
+}
+
+static gp_status create(nn_device **out, gp_dtype maps) {
   gp_status status = GP_OK;
   nn_device *device = NULL;
+  GP_TRY(check_type(maps));
   GP_TRY(GP_ALLOC(&device, 1));
+  device->maps = maps;
   GP_TRY(od_check(dnnl_engine_create(&device->engine, dnnl_cpu, 0), "making a CPU engine"));
   GP_TRY(od_check(dnnl_stream_create(&device->stream, device->engine, dnnl_stream_default_flags), "making a stream"));
   GP_TRY(od_check(dnnl_primitive_attr_create(&device->attr), "making attributes"));
@@ -59,10 +73,11 @@ cleanup:
   return status;
 }
 
-/* Pictures (few channels) and 1×1 maps are plain, everything else as the library likes it. */
-static gp_layout layout(const nn_device *device, nn_shape shape) {
-  bool plain = shape.channels < 8 || (shape.height == 1 && shape.width == 1);
-  return plain ? GP_NCHW : device->preferred;
+/* Pictures (few channels) and 1×1 maps are plain, everything else as the library likes it. What is computed on 1×1 maps is small
+ * and guides or decides: it is float32. */
+static nn_tensor tensor(const nn_device *device, nn_shape shape, int64_t batch) {
+  bool one = shape.height == 1 && shape.width == 1, plain = shape.channels < 8 || one;
+  return (nn_tensor){batch, shape, plain ? GP_NCHW : device->preferred, one ? GP_FLOAT32 : device->maps};
 }
 
 static gp_status make_add(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc) {
@@ -92,7 +107,7 @@ static gp_status kernel(nn_kernel **out, nn_device *device, const nn_kernel_desc
 const nn_device_class nn_device_onednn = {
     .create = create,
     .destroy = destroy,
-    .layout = layout,
+    .tensor = tensor,
     .weight_layout = od_weight_layout,
     .free_layout = od_free_layout,
     .weight_read = od_weight_read,

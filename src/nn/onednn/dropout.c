@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/philox.h"
+#include "nn/element.h"
 #include "nn/layout.h"
 #include "nn/onednn/primitive.h"
 
@@ -18,8 +19,8 @@ typedef struct dropout {
 
 typedef struct pass {
   const dropout *op;
-  const float *from;
-  float *to;
+  const void *from;
+  void *to;
 } pass;
 
 /* One channel of one sample: [h·w]. */
@@ -27,6 +28,7 @@ static void mask_channel(void *context, int64_t task) {
   const pass *p = context;
   const dropout *d = p->op;
   const nn_step_desc *step = d->base.at.step;
+  const gp_dtype type = d->tensor.type;
   nn_blocking b = nn_blocking_of(&d->tensor);
   int64_t channels = d->tensor.shape.channels, n = task / channels, channel = task % channels;
   uint64_t first = (uint64_t)((step->first_sample + n) * channels + channel) * (uint64_t)b.positions;
@@ -37,11 +39,11 @@ static void mask_channel(void *context, int64_t task) {
     if (i == 0 || element % 4 == 0)
       block = gp_philox(key, (uint32_t)(element / 4), (uint32_t)((element / 4) >> 32), step->step, 0);
     int64_t at = nn_offset(&b, n, channel, i);
-    p->to[at] = block.word[element % 4] < d->threshold ? 0 : p->from[at] * d->scale;
+    nn_store(type, p->to, at, block.word[element % 4] < d->threshold ? 0 : nn_load(type, p->from, at) * d->scale);
   }
 }
 
-static gp_status run(const dropout *d, const float *from, float *to) {
+static gp_status run(const dropout *d, const void *from, void *to) {
   pass p = {d, from, to};
   gp_parallel_for(d->tensor.batch * d->tensor.shape.channels, 0, mask_channel, &p);
   nn_clear_padding(&d->tensor, to);

@@ -2,43 +2,18 @@
 #include <math.h>
 
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "base/vectorize.h"
+#include "nn/element.h"
 #include "nn/layout.h"
 #include "nn/onednn/primitive.h"
-
-enum { CHUNK = 8192 }; /* floats a task; three operands of it fit the first-level caches */
-
-typedef void (*chunk_fn)(float *dst, const float *a, const float *b, size_t count);
 
 typedef struct elementwise {
   nn_kernel base;
   nn_tensor tensor;
-  size_t elements;   /* of the tensor, padding lanes included */
-  chunk_fn forward;  /* dst = f(a, b) */
-  chunk_fn backward; /* dst = g(grad_out = a, y = b) */
+  size_t elements;  /* of the tensor, padding lanes included */
+  nn_loop forward;  /* dst = f(a, b) */
+  nn_loop backward; /* dst = g(grad_out = a, y = b) */
 } elementwise;
-
-/* One pass over the operands in chunks. */
-typedef struct pass {
-  chunk_fn fn;
-  float *dst;
-  const float *a, *b;
-  size_t elements;
-} pass;
-
-static void pass_chunk(void *context, int64_t task) {
-  const pass *p = context;
-  size_t begin = (size_t)task * CHUNK;
-  size_t count = p->elements - begin < CHUNK ? p->elements - begin : CHUNK;
-  p->fn(p->dst + begin, p->a + begin, p->b == NULL ? NULL : p->b + begin, count);
-}
-
-static gp_status run(chunk_fn fn, float *dst, const float *a, const float *b, size_t elements) {
-  pass p = {fn, dst, a, b, elements};
-  gp_parallel_for((int64_t)((elements + CHUNK - 1) / CHUNK), 0, pass_chunk, &p);
-  return GP_OK;
-}
 
 /* NaN stays NaN, as in PyTorch: it fails the comparison. */
 static void relu(float *restrict dst, const float *a, const float *b, size_t count) {
@@ -78,14 +53,15 @@ static void sigmoid_gradient(float *dst, const float *gradient, const float *y, 
 
 static gp_status forward(nn_kernel *k) {
   elementwise *e = (elementwise *)k;
-  gp_status status = run(e->forward, k->at.out, k->at.in[0], k->at.in[1], e->elements);
+  nn_run_loop(e->forward, e->tensor.type, k->at.out, k->at.in[0], k->at.in[1], e->elements);
   if (e->forward == sigmoid) nn_clear_padding(&e->tensor, k->at.out); /* sigmoid(0) is 1/2 */
-  return status;
+  return GP_OK;
 }
 
 static gp_status backward(nn_kernel *k) {
   elementwise *e = (elementwise *)k;
-  return run(e->backward, k->at.grad_in[0], k->at.grad_out, k->at.out, e->elements);
+  nn_run_loop(e->backward, e->tensor.type, k->at.grad_in[0], k->at.grad_out, k->at.out, e->elements);
+  return GP_OK;
 }
 
 static void destroy(nn_kernel *k) { gp_free(k); }

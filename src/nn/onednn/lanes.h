@@ -1,4 +1,4 @@
-/* Going over a tensor channel by channel, whatever its layout, in rows of up to 16 floats: 16 channels of one position, or
+/* Going over a tensor channel by channel, whatever its layout, in rows of up to 16 elements: 16 channels of one position, or
  * of narrower blocks as many whole positions as fill a row. A group is the channels of a row, a tile the rows of one
  * sample and group that fit the first-level cache. Cut by shape alone, so that sums made per tile and added in order do
  * not depend on the threads. */
@@ -8,7 +8,7 @@
 #include "nn/device.h"
 #include "nn/onednn/rows.h"
 
-enum { OD_TILE_ROWS = 128 }; /* 8 KiB of whole rows */
+enum { OD_TILE_ROWS = 128 }; /* 8 KiB of whole rows of floats */
 
 typedef struct od_lanes {
   nn_blocking blocking;
@@ -16,12 +16,12 @@ typedef struct od_lanes {
   int64_t groups;      /* of each sample */
   int64_t group;       /* channels in one; the last may have fewer */
   int64_t fold;        /* positions in a row */
-  int64_t step;        /* floats from a row to the next */
+  int64_t step;        /* elements from a row to the next */
   int64_t rows, tiles; /* of each sample and group; a last row that is short is a tile of its own, and not in `rows` */
 } od_lanes;
 
 typedef struct od_tile {
-  int64_t offset; /* of its first float */
+  int64_t offset; /* of its first element */
   od_span span;
 } od_tile;
 
@@ -56,7 +56,7 @@ static inline od_tile od_tile_at(const od_lanes *l, int64_t n, int64_t group, in
                    {rows < OD_TILE_ROWS ? rows : OD_TILE_ROWS, l->step, lanes}};
 }
 
-/* What each float of a group's row has of an array by channel, whose length is rounded up to whole groups. */
+/* What each element of a group's row has of an array by channel, whose length is rounded up to whole groups. */
 static inline void od_load_lanes(const od_lanes *l, int64_t group, const float *array, float *out) {
   for (int64_t i = 0; i < OD_ROW; ++i) out[i] = array[group * l->group + i % l->group];
 }

@@ -1,5 +1,5 @@
 /* Linear layer by oneDNN's inner product, on plain two-dimensional operands. Its weight is stored as PyTorch stores it;
- * a blocked map with several positions is first put into PyTorch's order. */
+ * a map with several positions is first put into PyTorch's order, as floats. */
 #include "base/memory.h"
 #include "base/status.h"
 #include "nn/onednn/primitive.h"
@@ -9,7 +9,7 @@ typedef struct linear {
   nn_device *device;
   bool wants_grad_in;
   od_primitive forward, backward_data, backward_weights;
-  od_primitive flatten, unflatten; /* empty where the input is plain already */
+  od_primitive flatten, unflatten; /* empty where the input is so already */
   size_t flat_bytes;
 } linear;
 
@@ -78,7 +78,7 @@ static void linear_destroy(nn_kernel *k) {
   gp_free(l);
 }
 
-/* Reorders between the blocked map and PyTorch's flattening of it. */
+/* Reorders between the map and PyTorch's flattening of it. */
 static gp_status make_flattening(linear *l, const nn_tensor *in, bool backward) {
   static const int arguments[] = {DNNL_ARG_FROM, DNNL_ARG_TO, 0};
   gp_status status = GP_OK;
@@ -86,7 +86,8 @@ static gp_status make_flattening(linear *l, const nn_tensor *in, bool backward) 
   dnnl_primitive_desc_t pd = NULL, back_pd = NULL;
   nn_tensor flat = *in;
   flat.layout = GP_NCHW;
-  if (in->layout == GP_NCHW) goto cleanup;
+  flat.type = GP_FLOAT32;
+  if (in->layout == GP_NCHW && in->type == GP_FLOAT32) goto cleanup;
   GP_TRY(od_md_of_tensor(&blocked, in));
   GP_TRY(od_md_of_tensor(&plain, &flat));
   l->flat_bytes = gp_align_up(od_md_bytes(&plain));

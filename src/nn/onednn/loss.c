@@ -21,7 +21,7 @@ static float *probabilities(const cross_entropy *op) { return (float *)(losses(o
 static void forward_sample(void *context, int64_t n) {
   const cross_entropy *op = context;
   const int32_t label = (*op->base.at.labels)[n];
-  const float *logits = op->base.at.in[0] + n * op->classes;
+  const float *logits = (const float *)op->base.at.in[0] + n * op->classes;
   float *p = probabilities(op) + n * op->classes;
   double largest = logits[0], sum = 0, logit_sum = 0;
   for (int64_t k = 1; k < op->classes; ++k)
@@ -49,7 +49,7 @@ static void backward_sample(void *context, int64_t n) {
   const cross_entropy *op = context;
   const int32_t label = (*op->base.at.labels)[n];
   const float *p = probabilities(op) + n * op->classes;
-  float *gradient = op->base.at.grad_in[0] + n * op->classes;
+  float *gradient = (float *)op->base.at.grad_in[0] + n * op->classes;
   const nn_step_desc *step = op->base.at.step;
   const double samples = (double)(step->whole > 0 ? step->whole : op->batch);
   double everywhere = op->smoothing / (double)op->classes;

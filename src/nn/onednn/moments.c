@@ -1,6 +1,7 @@
 #include "nn/onednn/moments.h"
 
 #include "base/parallel.h"
+#include "nn/element.h"
 #include "nn/onednn/lanes.h"
 
 enum { CHUNKS = 32 };
@@ -12,7 +13,8 @@ typedef struct moments {
 typedef struct job {
   od_lanes lanes;
   const od_rows *loops;
-  const float *x;
+  gp_dtype type;
+  const void *x;
   int64_t units, chunk; /* tiles of all samples, and how many of them a task takes */
   moments *parts;       /* [chunks][groups][OD_ROW] */
 } job;
@@ -39,7 +41,7 @@ static void join(moments *into, moments part) {
 static void add_tile(const job *j, od_tile tile, moments *parts) {
   od_moment_sums sums;
   double rows = (double)tile.span.rows;
-  j->loops->moments(j->x + tile.offset, tile.span, &sums);
+  j->loops->moments(nn_at_const(j->type, j->x, tile.offset), tile.span, &sums);
   for (int64_t l = 0; l < tile.span.lanes; ++l) {
     double sum = sums.sum[l], squares = sums.squares[l] - sum * sum / rows;
     join(&parts[l % j->lanes.group], (moments){rows, sums.pivot[l] + sum / rows, squares < 0 ? 0 : squares});
@@ -56,8 +58,12 @@ static void sum_chunk(void *context, int64_t task) {
     add_tile(j, od_tile_at(&j->lanes, unit / j->lanes.tiles, group, unit % j->lanes.tiles), parts);
 }
 
-void od_moments(const nn_tensor *tensor, const float *x, void *scratch, float *mean, float *variance) {
-  job j = {.lanes = od_lanes_of(tensor), .loops = od_rows_best(), .x = x, .parts = scratch};
+void od_moments(const nn_tensor *tensor, const void *x, void *scratch, float *mean, float *variance) {
+  job j = {.lanes = od_lanes_of(tensor),
+           .loops = od_rows_best(tensor->type),
+           .type = tensor->type,
+           .x = x,
+           .parts = scratch};
   j.units = units_of(tensor, &j.lanes);
   j.chunk = chunk_of(j.units);
   int64_t chunks = (j.units + j.chunk - 1) / j.chunk;

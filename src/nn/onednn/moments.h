@@ -10,6 +10,6 @@ size_t od_moments_bytes(const nn_tensor *tensor);
 /* mean[c] and the biased variance[c] over batch, height and width of x, in one pass over it. Tiles are summed around a
  * pivot of their own in float and joined in double (Chan, Golub and LeVeque 1979), so a large mean costs no digits; the
  * result does not depend on the number of threads. What is not finite in a channel makes its results so. */
-void od_moments(const nn_tensor *tensor, const float *x, void *scratch, float *mean, float *variance);
+void od_moments(const nn_tensor *tensor, const void *x, void *scratch, float *mean, float *variance);
 
 #endif

@@ -94,7 +94,7 @@ gp_status nn_peer_pool_create(nn_peer_pool **out, const nn_peer_pool_desc *desc)
   nn_peer_pool *peer = NULL;
   *out = NULL;
   GP_TRY(GP_ALLOC(&peer, 1));
-  GP_TRY(nn_device_onednn.create(&peer->device));
+  GP_TRY(nn_device_onednn.create(&peer->device, GP_FLOAT32));
   GP_TRY(make_passes(peer, desc));
   *out = peer;
   peer = NULL;

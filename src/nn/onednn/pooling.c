@@ -13,8 +13,8 @@ typedef struct pool {
   gp_pool_desc desc;
   nn_pool_places places;
   uint64_t stream;
-  /* The operator keeps its input's layout. Where the output's is another (maps of one position are plain), the result
-   * goes through scratch memory; own_out describes it there. */
+  /* The operator keeps its input's layout and type. Where the output's are others (maps of one position are plain and
+   * float32), the result goes through scratch memory; own_out describes it there. */
   nn_tensor out, own_out;
   bool convert;
   size_t own_gradient_offset; /* in scratch_backward */
@@ -70,8 +70,7 @@ static gp_status forward(nn_kernel *k) {
                                .y = p->convert ? k->at.scratch_forward : k->at.out};
   gp_status status = gp_pool_forward(&p->desc, &args);
   if (status != GP_OK || !p->convert) return status;
-  nn_copy_channels(&p->own_out, args.y, 0, &p->out, k->at.out, 0, p->out.shape.channels);
-  nn_clear_padding(&p->out, k->at.out);
+  nn_copy_tensor(&p->own_out, args.y, &p->out, k->at.out);
   return GP_OK;
 }
 
@@ -96,9 +95,8 @@ static gp_status backward(nn_kernel *k) {
                                 .accumulate = k->at.accumulate[0],
                                 .workspace = k->at.scratch_backward};
   if (p->convert) {
-    float *gradient = (float *)((char *)k->at.scratch_backward + p->own_gradient_offset);
-    nn_copy_channels(&p->out, k->at.grad_out, 0, &p->own_out, gradient, 0, p->out.shape.channels);
-    nn_clear_padding(&p->own_out, gradient);
+    void *gradient = (char *)k->at.scratch_backward + p->own_gradient_offset;
+    nn_copy_tensor(&p->out, k->at.grad_out, &p->own_out, gradient);
     args.grad_y = gradient;
   }
   return gp_pool_backward(&p->desc, &args);
@@ -119,12 +117,13 @@ gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc 
   p->stream = (uint64_t)desc->index;
   p->places = nn_pool_places_of(d);
   p->desc = nn_pool_operation(d, in->shape);
-  p->desc.dtype = GP_FLOAT32;
+  p->desc.dtype = in->type;
   p->desc.layout = in->layout;
   p->desc.batch = in->batch;
   if (desc->mode != NN_TRAIN) p->desc.stochasticity = GP_STOCHASTIC_NONE;
   p->out = p->own_out = desc->out;
   p->own_out.layout = in->layout;
+  p->own_out.type = in->type;
   p->convert = !nn_same_order(&p->own_out, &p->out);
   if (p->convert) p->base.scratch_forward_bytes = nn_tensor_bytes(&p->own_out);
   if (desc->mode == NN_TRAIN) {

@@ -73,5 +73,5 @@ gp_status od_md_of_tensor(od_md *out, const nn_tensor *t) {
   int64_t dims[] = {t->batch, t->shape.channels, t->shape.height, t->shape.width};
   /* On 1×1 maps the plain orders are one; the library's kernels look for channels-last. */
   bool one = t->shape.height == 1 && t->shape.width == 1 && t->layout == GP_NCHW;
-  return od_md_create(out, 4, dims, one ? dnnl_nhwc : tags[t->layout]);
+  return od_md_create_typed(out, 4, dims, od_type(t->type), one ? dnnl_nhwc : tags[t->layout]);
 }

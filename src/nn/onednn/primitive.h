@@ -10,6 +10,7 @@ struct nn_device {
   dnnl_stream_t stream;
   dnnl_primitive_attr_t attr; /* scratch memory is the caller's */
   gp_layout preferred;        /* of activations with many channels */
+  gp_dtype maps;              /* type of activations with more than one position */
 };
 
 /* Zero-initialise. Everything it makes is released by od_primitive_clear(). */
@@ -38,6 +39,9 @@ GP_NODISCARD gp_status od_argument_bytes(const_dnnl_primitive_desc_t pd, int arg
 /* Puts the library's name of the implementation into the kernel's report. */
 void od_describe(nn_kernel *kernel, const_dnnl_primitive_desc_t pd);
 
+/* The library's name of a type. */
+static inline dnnl_data_type_t od_type(gp_dtype type) { return type == GP_BFLOAT16 ? dnnl_bf16 : dnnl_f32; }
+
 /* Memory descriptor of an activation. */
 GP_NODISCARD gp_status od_md_of_tensor(od_md *out, const nn_tensor *tensor);
 
@@ -55,6 +59,9 @@ gp_status od_make_dropout(nn_kernel **out, nn_device *device, const nn_kernel_de
 gp_status od_make_average(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_pool(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
 gp_status od_make_cross_entropy(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc);
+
+/* For an op with one input whose type is not the output's: the maker's kernel over copies, where these are not bfloat16. */
+gp_status od_make_mixed(nn_kernel **out, nn_device *device, const nn_kernel_desc *desc, od_maker maker);
 
 /* Storage of convolution weights (nn_device_class). */
 gp_status od_weight_layout(nn_device *device, const nn_node *node, const nn_tensor *in, const nn_tensor *out,

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/vectorize.h"
+#include "nn/element.h"
 #include "nn/onednn/primitive.h"
 
 /* Bits are laid out for vectors: of a group's elements, number row·LANES + lane has bit `row` of word `lane`. (A row of 16 or
@@ -17,9 +18,11 @@ enum { CHUNK = 4 * GROUP }; /* elements a task; its operands fit the second-leve
 
 typedef struct residual {
   nn_kernel base;
+  gp_dtype type;
   size_t elements; /* of the tensor, padding lanes included */
 } residual;
 
+/* Of one group. */
 typedef struct operands {
   float *dst;
   const float *a, *b; /* backward b may be NULL */
@@ -28,29 +31,37 @@ typedef struct operands {
 
 typedef void (*group_fn)(const operands *o, size_t count);
 
+/* Over the whole tensors, which are of this type. */
 typedef struct pass {
   group_fn fn;
-  operands whole;
+  gp_dtype type;
   size_t elements;
+  void *dst;
+  const void *a, *b;
+  uint32_t *positive;
 } pass;
 
-static operands operands_from(const operands *o, size_t element) {
-  return (operands){o->dst + element, o->a + element, o->b == NULL ? NULL : o->b + element,
-                    o->positive + element / GROUP * LANES};
+/* What memory holds as another type is floats for as long as a group takes. */
+static void pass_group(const pass *p, size_t first, size_t count) {
+  float dst[GROUP], a[GROUP], b[GROUP];
+  const int64_t at = (int64_t)first;
+  void *to = nn_at(p->type, p->dst, at);
+  operands group = {.dst = p->type == GP_FLOAT32 ? to : dst,
+                    .a = nn_floats(p->type, nn_at_const(p->type, p->a, at), count, a),
+                    .positive = p->positive + first / GROUP * LANES};
+  if (p->b != NULL) group.b = nn_floats(p->type, nn_at_const(p->type, p->b, at), count, b);
+  p->fn(&group, count);
+  nn_put_floats(p->type, to, group.dst, count);
 }
 
 static void pass_chunk(void *context, int64_t task) {
   const pass *p = context;
   size_t begin = (size_t)task * CHUNK, end = begin + CHUNK < p->elements ? begin + CHUNK : p->elements;
-  for (size_t i = begin; i < end; i += GROUP) {
-    operands group = operands_from(&p->whole, i);
-    p->fn(&group, end - i < GROUP ? end - i : GROUP);
-  }
+  for (size_t i = begin; i < end; i += GROUP) pass_group(p, i, end - i < GROUP ? end - i : GROUP);
 }
 
-static gp_status run(group_fn fn, operands whole, size_t elements) {
-  pass p = {fn, whole, elements};
-  gp_parallel_for((int64_t)((elements + CHUNK - 1) / CHUNK), 0, pass_chunk, &p);
+static gp_status run(pass p) {
+  gp_parallel_for((int64_t)((p.elements + CHUNK - 1) / CHUNK), 0, pass_chunk, &p);
   return GP_OK;
 }
 
@@ -97,13 +108,13 @@ static void sum_gradient_group(const operands *o, size_t count) { gradient_rows(
 
 static gp_status forward(nn_kernel *k) {
   const residual *r = (const residual *)k;
-  return run(add_group, (operands){k->at.out, k->at.in[0], k->at.in[1], k->at.saved}, r->elements);
+  return run((pass){add_group, r->type, r->elements, k->at.out, k->at.in[0], k->at.in[1], k->at.saved});
 }
 
 static gp_status backward(nn_kernel *k) {
   const residual *r = (const residual *)k;
   group_fn fn = k->at.grad_out_addend == NULL ? gradient_group : sum_gradient_group;
-  return run(fn, (operands){k->at.grad_in[0], k->at.grad_out, k->at.grad_out_addend, k->at.saved}, r->elements);
+  return run((pass){fn, r->type, r->elements, k->at.grad_in[0], k->at.grad_out, k->at.grad_out_addend, k->at.saved});
 }
 
 static void destroy(nn_kernel *k) { gp_free(k); }
@@ -113,6 +124,7 @@ gp_status od_make_residual(nn_kernel **out, nn_device *device, const nn_kernel_d
   residual *r = NULL;
   gp_status status = GP_ALLOC(&r, 1);
   if (status != GP_OK) return status;
+  r->type = desc->out.type;
   r->elements = nn_tensor_elements(&desc->out);
   r->base = (nn_kernel){.forward = forward,
                         .backward = backward,

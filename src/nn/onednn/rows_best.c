@@ -1,16 +1,17 @@
 #include "base/cpu.h"
 #include "nn/onednn/rows.h"
 
-extern const od_rows od_rows_baseline;
-#if defined(OD_ROWS_X86)
-extern const od_rows od_rows_avx2, od_rows_avx512;
+extern const od_rows od_rows_baseline_float32, od_rows_baseline_bfloat16;
+#if defined(NN_X86)
+extern const od_rows od_rows_avx2_float32, od_rows_avx2_bfloat16, od_rows_avx512_float32, od_rows_avx512_bfloat16;
 #endif
 
-const od_rows *od_rows_best(void) {
-#if defined(OD_ROWS_X86)
+const od_rows *od_rows_best(gp_dtype type) {
+  bool half = type == GP_BFLOAT16;
+#if defined(NN_X86)
   gp_isa isa = gp_isa_current();
-  if (isa >= GP_ISA_AVX512) return &od_rows_avx512;
-  if (isa >= GP_ISA_AVX2) return &od_rows_avx2;
+  if (isa >= GP_ISA_AVX512) return half ? &od_rows_avx512_bfloat16 : &od_rows_avx512_float32;
+  if (isa >= GP_ISA_AVX2) return half ? &od_rows_avx2_bfloat16 : &od_rows_avx2_float32;
 #endif
-  return &od_rows_baseline;
+  return half ? &od_rows_baseline_bfloat16 : &od_rows_baseline_float32;
 }
