@@ -1,6 +1,7 @@
 #include "cli/apply.h"
 
 #include "base/status.h"
+#include "cli/cli.h"
 #include "models/models.h"
 
 #include <inttypes.h>
@@ -79,6 +80,7 @@ gp_status cli_model_open(cli_model *model, const cli_model_desc *desc) {
       GP_TRY(open_source(model, desc, desc->dataset[0] != '\0' ? desc->dataset : model->info.dataset));
   }
   if (model->source != NULL) GP_TRY(check_data(model, desc->path));
+  cli_warn_of_precision(desc->precision);
   GP_TRY(model_net_create(&model->net, &model->info,
                           &(model_net_desc){.batch = desc->batch, .precision = desc->precision}));
   GP_TRY(nn_net_init(model->net, 0)); /* for buffers that older files leave out */

@@ -194,6 +194,7 @@ static gp_status measure_net(void *opaque) {
   snprintf(info.arch, sizeof info.arch, "%s", config->arch);
   snprintf(info.pool, sizeof info.pool, "%s", config->pool);
   if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
+  cli_warn_of_precision((nn_precision)config->precision);
   GP_TRY(fill(&b));
   GP_TRY(model_net_create(&b.net, &info,
                           &(model_net_desc){.batch = config->batch,

@@ -24,6 +24,12 @@ int cli_fail_usage(gp_status status) {
   return status == GP_ERROR_INVALID_ARGUMENT ? CLI_USAGE : code;
 }
 
+void cli_warn_of_precision(nn_precision precision) {
+  const char *warning = nn_precision_warning(precision);
+  fflush(stdout);
+  if (warning != NULL) fprintf(stderr, "gausspool: %s\n", warning);
+}
+
 void cli_print_help(const cli_command *command, const option_table *table) {
   printf("usage: gausspool %s [options]%s%s\n\n%s\n\n", command->name, command->arguments[0] != '\0' ? " " : "",
          command->arguments, command->summary);

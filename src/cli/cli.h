@@ -2,6 +2,7 @@
 #ifndef GP_CLI_CLI_H
 #define GP_CLI_CLI_H
 
+#include "nn/nn.h"
 #include "train/option.h"
 
 enum { CLI_OK = 0, CLI_FAILURE = 1, CLI_USAGE = 2 };
@@ -28,6 +29,9 @@ extern const char *cli_program_name;
  * arguments: an invalid argument is a usage error there. */
 int cli_fail(gp_status status);
 int cli_fail_usage(gp_status status);
+
+/* One line on stderr where there is something to know about it on this machine. */
+void cli_warn_of_precision(nn_precision precision);
 
 /* --help of a command. */
 void cli_print_help(const cli_command *command, const option_table *table);

@@ -145,6 +145,7 @@ static int train(const train_config *config, const char *recipe, int argc, char 
     printf("computing with %s, %d threads\n", nn_backend(), (int)gp_max_threads());
     fflush(stdout);
   }
+  cli_warn_of_precision(config->precision);
   GP_TRY(train_stop_install());
   GP_TRY(cli_progress_create(&progress, &(cli_progress_desc){.stream = stdout, .print_freq = config->print_freq}));
   const train_observer observer = cli_progress_observer(progress);

@@ -290,6 +290,9 @@ GP_NODISCARD gp_status nn_plan_run_op(nn_plan *plan, const char *op);
 size_t nn_plan_activation_bytes(const nn_plan *plan);
 size_t nn_plan_activation_bytes_without_reuse(const nn_plan *plan);
 
+/* What a user should know who computes with this precision on this machine, or NULL. */
+const char *nn_precision_warning(nn_precision precision);
+
 /* Name and version of the library the engine runs on, e.g. "oneDNN 2.6.3". */
 const char *nn_backend(void);
 

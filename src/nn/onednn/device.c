@@ -117,6 +117,13 @@ const nn_device_class nn_device_onednn = {
     .applies_affine = true,
 };
 
+const char *nn_precision_warning(nn_precision precision) {
+  if (precision != NN_BFLOAT16 || od_bfloat16_support() != OD_BFLOAT16_EMULATED) return NULL;
+  return "precision bfloat16: this processor has no bfloat16 instructions (avx512_bf16), others stand in for them: "
+         "expect "
+         "it to take two to three times as long as float32, in less memory";
+}
+
 const char *nn_backend(void) {
   static _Thread_local char text[64];
   const dnnl_version_t *v = dnnl_version();
