@@ -13,4 +13,11 @@ if(TARGET gp_nn)
   gp_unit_test(NAME test_nn_run SOURCES test_nn_run.c LIBRARIES gp_nn)
   # Its ranks are threads with threads of their own: those that wait do not spin.
   set_tests_properties(test_nn_sync PROPERTIES ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=2")
+  gp_unit_test(NAME test_nn_bfloat16 SOURCES test_nn_bfloat16.c LIBRARIES gp_nn)
+  # The same where the library emulates the type, with plain loops beside it; and where it has none.
+  foreach(isa AVX512_CORE AVX2)
+    add_test(NAME test_nn_bfloat16_${isa} COMMAND test_nn_bfloat16)
+    set_tests_properties(test_nn_bfloat16_${isa} PROPERTIES TIMEOUT 300 LABELS nn
+                         ENVIRONMENT "ONEDNN_MAX_CPU_ISA=${isa};DNNL_MAX_CPU_ISA=${isa};GAUSSPOOL_ISA=baseline")
+  endforeach()
 endif()

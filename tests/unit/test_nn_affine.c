@@ -14,6 +14,7 @@
 
 #include "base/parallel.h"
 #include "base/philox.h"
+#include "nn/element.h"
 #include "nn/nn.h"
 #include "nn/onednn/moments.h"
 
@@ -249,15 +250,15 @@ static void nan_reaches_the_loss(void **state) {
 /* ---- Moments ---- */
 
 /* Mean and variance in double, of channel c. */
-static void reference_moments(const nn_tensor *t, const float *x, int64_t c, double *mean, double *variance) {
+static void reference_moments(const nn_tensor *t, const void *x, int64_t c, double *mean, double *variance) {
   nn_blocking b = nn_blocking_of(t);
   double count = (double)(t->batch * b.positions), sum = 0, squares = 0;
   for (int64_t n = 0; n < t->batch; ++n)
-    for (int64_t i = 0; i < b.positions; ++i) sum += x[nn_offset(&b, n, c, i)];
+    for (int64_t i = 0; i < b.positions; ++i) sum += nn_load(t->type, x, nn_offset(&b, n, c, i));
   *mean = sum / count;
   for (int64_t n = 0; n < t->batch; ++n)
     for (int64_t i = 0; i < b.positions; ++i) {
-      double d = x[nn_offset(&b, n, c, i)] - *mean;
+      double d = nn_load(t->type, x, nn_offset(&b, n, c, i)) - *mean;
       squares += d * d;
     }
   *variance = squares / count;
@@ -265,11 +266,11 @@ static void reference_moments(const nn_tensor *t, const float *x, int64_t c, dou
 
 static void check_moments(const nn_tensor *t, double centre, double deviation, bool step) {
   size_t elements = nn_tensor_elements(t), positions = (size_t)nn_blocking_of(t).positions;
-  float *x = malloc(elements * sizeof(float)), mean[2][64], variance[2][64];
-  void *scratch = malloc(od_moments_bytes(t));
+  float mean[2][64], variance[2][64];
+  void *x = malloc(nn_tensor_bytes(t)), *scratch = malloc(od_moments_bytes(t));
   assert_true(x != NULL && scratch != NULL);
   for (size_t i = 0; i < elements; ++i)
-    x[i] = (float)((step && i < positions * 3 ? 0 : centre) + deviation * uniform(3, i));
+    nn_store(t->type, x, (int64_t)i, (float)((step && i < positions * 3 ? 0 : centre) + deviation * uniform(3, i)));
   for (int run = 0; run < 2; ++run) {
     gp_set_max_threads(run == 0 ? 1 : 3);
     od_moments(t, x, scratch, mean[run], variance[run]);
@@ -281,9 +282,10 @@ static void check_moments(const nn_tensor *t, double centre, double deviation, b
     if (!equal || !(fabs(mean[0][c] - m) <= 2 * FLT_EPSILON * fabs(m) + 1e-6 * sqrt(v)) ||
         !(fabs(variance[0][c] - v) <= 1e-5 * v))
       fail_msg(
-          "layout %d, %lldx%lldx%lldx%lld, centre %g, deviation %g: channel %lld has mean %.9g, variance %.9g, "
+          "type %d, layout %d, %lldx%lldx%lldx%lld, centre %g, deviation %g: channel %lld has mean %.9g, variance "
+          "%.9g, "
           "expected %.9g, %.9g; on other threads %.9g, %.9g",
-          t->layout, (long long)t->batch, (long long)t->shape.channels, (long long)t->shape.height,
+          t->type, t->layout, (long long)t->batch, (long long)t->shape.channels, (long long)t->shape.height,
           (long long)t->shape.width, centre, deviation, (long long)c, mean[0][c], variance[0][c], m, v, mean[1][c],
           variance[1][c]);
   }
@@ -303,6 +305,9 @@ static void moments_are_accurate(void **state) {
         check_moments(&t, 0, 1, false);
         check_moments(&t, 1e4, 1e-1, false);
         check_moments(&t, -3, 1e-4, false);
+        check_moments(&t, 100, 1, true);
+        t.type = GP_BFLOAT16;
+        check_moments(&t, -3, 1e-1, false);
         check_moments(&t, 100, 1, true);
       }
   gp_set_max_threads(threads);

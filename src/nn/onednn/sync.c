@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "nn/element.h"
 #include "nn/onednn/moments.h"
 
 od_sync od_sync_of(const nn_kernel_desc *desc) {
@@ -64,13 +65,15 @@ gp_status od_sync_moments(od_sync *s, const nn_kernel *k, void *scratch, float *
 
 typedef struct correction {
   const od_sync *s;
-  const float *x, *arrays; /* [ARRAYS][channels, rounded up] */
-  float *grad_x;
+  const void *x;
+  const float *arrays; /* [ARRAYS][channels, rounded up] */
+  void *grad_x;
 } correction;
 
 static void correct_group(void *context, int64_t task) {
   const correction *job = context;
   const od_lanes *lanes = &job->s->lanes;
+  const gp_dtype type = job->s->tensor.type;
   const int64_t n = task / lanes->groups, group = task % lanes->groups, channels = rounded(job->s);
   od_gradient_constants c = {.spread = {0}};
   od_load_lanes(lanes, group, job->arrays + SLOPE * channels, c.slope);
@@ -78,13 +81,13 @@ static void correct_group(void *context, int64_t task) {
   od_load_lanes(lanes, group, job->arrays + MEAN * channels, c.mean);
   for (int64_t i = 0; i < lanes->tiles; ++i) {
     const od_tile tile = od_tile_at(lanes, n, group, i);
-    float *grad_x = job->grad_x + tile.offset;
-    od_rows_best()->gradient(&c, grad_x, grad_x, job->x + tile.offset, tile.span);
+    void *grad_x = nn_at(type, job->grad_x, tile.offset);
+    od_rows_best(type)->gradient(&c, grad_x, grad_x, nn_at_const(type, job->x, tile.offset), tile.span);
   }
 }
 
 gp_status od_sync_gradient(const od_sync *s, const nn_kernel *k, void *scratch, double eps, const float *mean,
-                           const float *variance, float *grad_x) {
+                           const float *variance, void *grad_x) {
   double *sums = scratch;
   float *arrays = (float *)((char *)scratch + sums_bytes(s));
   const int64_t channels = s->lanes.channels, length = rounded(s);

@@ -31,6 +31,6 @@ GP_NODISCARD gp_status od_sync_gradient_sums(const od_sync *s, const nn_kernel *
  * Σ g·x̂ and Σ g in `weight` and `bias`, and those of all processes as Σ:
  *   grad_x -= scale·inverse·(Σ g/M + x̂·Σ g·x̂/M),  x̂ = (x - mean)·inverse. */
 GP_NODISCARD gp_status od_sync_gradient(const od_sync *s, const nn_kernel *k, void *scratch, double eps,
-                                        const float *mean, const float *variance, float *grad_x);
+                                        const float *mean, const float *variance, void *grad_x);
 
 #endif
