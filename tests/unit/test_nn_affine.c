@@ -280,7 +280,7 @@ static void check_moments(const nn_tensor *t, double centre, double deviation, b
     reference_moments(t, x, c, &m, &v);
     bool equal = mean[0][c] == mean[1][c] && variance[0][c] == variance[1][c];
     if (!equal || !(fabs(mean[0][c] - m) <= 2 * FLT_EPSILON * fabs(m) + 1e-6 * sqrt(v)) ||
-        !(fabs(variance[0][c] - v) <= 1e-5 * v))
+        !(fabs(variance[0][c] - v) <= (t->type == GP_FLOAT32 ? 1e-5 : 2e-5) * v))
       fail_msg(
           "type %d, layout %d, %lldx%lldx%lldx%lld, centre %g, deviation %g: channel %lld has mean %.9g, variance "
           "%.9g, "

@@ -139,36 +139,54 @@ static void make_batch(uint32_t step, float *images, int32_t *labels) {
   for (int32_t n = 0; n < BATCH; ++n) labels[n] = (2 * n + (int32_t)step) % CLASSES;
 }
 
-/* The distance of two vectors, relative to the second's length. */
-static double distance(const float *a, const float *b, size_t count) {
-  double difference = 0, length = 0;
-  for (size_t i = 0; i < count; ++i) {
-    difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    length += (double)b[i] * b[i];
-  }
-  return sqrt(difference / length);
+static double length(const float *a, size_t count) {
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += (double)a[i] * a[i];
+  return sqrt(sum);
+}
+
+/* The distance of two vectors, relative to the second's length, which counts as `least` where it is less. */
+static double distance(const float *a, const float *b, size_t count, double least) {
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+  return sum == 0 ? 0 : sqrt(sum) / fmax(length(b, count), least);
 }
 
 /* What a net has computed. */
+enum { MOST_TENSORS = 64 };
 typedef struct results {
   float inferred[BATCH * CLASSES], trained[BATCH * CLASSES];
   double losses[STEPS];
-  float *gradient, *statistics; /* of the first step, after the last */
+  float *gradient, *statistics; /* of the first step, in PyTorch's order; after the last */
   size_t count, statistics_count;
+  int32_t tensors;
+  size_t first[MOST_TENSORS + 1]; /* where each parameter's gradient begins; the end */
 } results;
 
-/* [count] of the gradient in PyTorch's order, which is the same for both. */
 static void keep_gradient(results *out, const nn_net *net) {
   out->count = (size_t)nn_net_parameter_count(net);
   out->gradient = malloc(out->count * sizeof(float));
   assert_non_null(out->gradient);
-  float *to = out->gradient;
   for (int32_t i = 0; i < nn_net_state_count(net); ++i) {
     nn_state_info info = nn_net_state(net, i);
     if (!info.is_parameter) continue;
-    assert_int_equal(nn_net_state_read(net, i, NN_GRADIENT, to), GP_OK);
-    to += info.elements;
+    assert_true(out->tensors < MOST_TENSORS);
+    size_t at = out->first[out->tensors];
+    assert_int_equal(nn_net_state_read(net, i, NN_GRADIENT, out->gradient + at), GP_OK);
+    out->first[++out->tensors] = at + (size_t)info.elements;
   }
+}
+
+/* The largest distance of one parameter's gradient. Those below a hundredth of the longest are mostly rounding: biases in
+ * front of batch norms have none. */
+static double gradient_distance(const results *a, const results *b) {
+  double longest = 0, most = 0;
+  for (int32_t t = 0; t < b->tensors; ++t)
+    longest = fmax(longest, length(b->gradient + b->first[t], b->first[t + 1] - b->first[t]));
+  for (int32_t t = 0; t < b->tensors; ++t)
+    most = fmax(most, distance(a->gradient + b->first[t], b->gradient + b->first[t], b->first[t + 1] - b->first[t],
+                               1e-2 * longest));
+  return most;
 }
 
 static void compute(results *out, const nn_body *body, nn_precision precision, bool store) {
@@ -187,7 +205,7 @@ static void compute(results *out, const nn_body *body, nn_precision precision, b
     if (step == 0) memcpy(out->trained, nn_plan_logits(r.train), sizeof out->trained);
     assert_int_equal(nn_plan_backward(r.train), GP_OK);
     if (step == 0) keep_gradient(out, r.net);
-    for (size_t i = 0; i < arenas.count; ++i) arenas.value[i] -= 0.05f * arenas.gradient[i];
+    for (size_t i = 0; i < arenas.count; ++i) arenas.value[i] -= 0.005f * arenas.gradient[i];
   }
   out->statistics_count = arenas.statistics_count;
   out->statistics = malloc((arenas.statistics_count + 1) * sizeof(float));
@@ -201,27 +219,29 @@ static void clear(results *r) {
   free(r->statistics);
 }
 
-/* A number is rounded by at most 2^-9 of itself each time it is stored, and some hundred of them make a sum: the bounds are
- * several of these roundings, and of what a ReLU or maximum changes that rounding decides otherwise. */
-static const double LOGITS = 0x1p-6, GRADIENTS = 0x1p-4, LOSSES = 0x1p-6, STATISTICS = 0x1p-6;
+/* A number is rounded by at most 2^-9 of itself each time it is stored: the bounds are several of these roundings. Where a ReLU
+ * or a maximum is decided otherwise for one in some hundred numbers, gradients move by the root of that share. */
+static const double LOGITS = 0x1p-6, GRADIENTS = 0x1p-6, DECIDED_GRADIENTS = 0x1p-3, LOSSES = 0x1p-6,
+                    STATISTICS = 0x1p-8;
 
 static void check_body(const nn_body *body, bool store) {
   results half = {0}, full = {0};
   compute(&half, body, NN_BFLOAT16, store);
   compute(&full, body, NN_FLOAT32, store);
-  double inferred = distance(half.inferred, full.inferred, BATCH * CLASSES);
-  double trained = distance(half.trained, full.trained, BATCH * CLASSES);
-  double gradient = distance(half.gradient, full.gradient, full.count);
-  double losses = 0, statistics = 0;
+  double inferred = distance(half.inferred, full.inferred, BATCH * CLASSES, 0);
+  double trained = distance(half.trained, full.trained, BATCH * CLASSES, 0);
+  double gradient = gradient_distance(&half, &full);
+  double losses = 0;
   for (int i = 0; i < STEPS; ++i) losses = fmax(losses, fabs(half.losses[i] / full.losses[i] - 1));
-  if (full.statistics_count > 0) statistics = distance(half.statistics, full.statistics, full.statistics_count);
+  double statistics = distance(half.statistics, full.statistics, full.statistics_count, 0);
   if (getenv("GAUSSPOOL_TEST_VERBOSE") != NULL)
     print_message("%-13s logits %.1e and %.1e, gradient %.1e, losses %.1e, statistics %.1e\n", body->name, inferred,
                   trained, gradient, losses, statistics);
-  if (!(inferred <= LOGITS && trained <= LOGITS && gradient <= GRADIENTS && losses <= LOSSES &&
+  const double most = body->decides ? DECIDED_GRADIENTS : GRADIENTS;
+  if (!(inferred <= LOGITS && trained <= 2 * LOGITS && gradient <= most && losses <= LOSSES &&
         statistics <= STATISTICS))
     fail_msg(
-        "%s%s: relative to float32, logits are off by %g at inference and %g in training, the gradient by %g, losses "
+        "%s%s: relative to float32, logits are off by %g at inference and %g in training, a gradient by %g, losses "
         "by "
         "%g, statistics by %g",
         body->name, store ? ", stored" : "", inferred, trained, gradient, losses, statistics);
@@ -242,7 +262,7 @@ static void both_agree(void **state) {
   need_bfloat16();
   for (int store = 0; store < 2; ++store) {
     for (int i = 0; i < NN_BODIES; ++i) check_body(&nn_bodies[i], store == 1);
-    check_body(&(nn_body){"stochastic", stochastic_body, 0}, store == 1);
+    check_body(&(nn_body){"stochastic", stochastic_body, 0, true}, store == 1);
   }
 }
 

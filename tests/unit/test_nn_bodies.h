@@ -130,7 +130,7 @@ static inline nn_ref norm_first_body(nn_graph *g, nn_ref x) { return nn_relu(g, 
 
 /* Convolutions down to a map of one position and up from it. */
 static inline nn_ref narrow_conv_body(nn_graph *g, nn_ref x) {
-  x = nn_relu(g, conv(g, x, "c1", 20, 3, 1));
+  x = nn_sigmoid(g, conv(g, x, "c1", 20, 3, 1));
   x = nn_conv(g, x, &(nn_conv_desc){.name = "c2", .out = 24, .kernel = BODY_SIDE, .bias = true});
   x = nn_conv(g, nn_sigmoid(g, x), &(nn_conv_desc){.name = "c3", .out = 24, .kernel = 1});
   return nn_conv(g, x, &(nn_conv_desc){.name = "c4", .out = 16, .kernel = 2, .padding = 1, .bias = true});
@@ -138,7 +138,7 @@ static inline nn_ref narrow_conv_body(nn_graph *g, nn_ref x) {
 
 /* Groups of fewer channels than a block has, and of one. */
 static inline nn_ref grouped_body(nn_graph *g, nn_ref x) {
-  x = nn_relu(g, norm(g, conv(g, x, "c1", 32, 3, 1), "n1"));
+  x = nn_sigmoid(g, norm(g, conv(g, x, "c1", 32, 3, 1), "n1"));
   x = nn_conv(g, x, &(nn_conv_desc){.name = "c2", .out = 32, .kernel = 3, .padding = 1, .groups = 8});
   return nn_conv(g, x, &(nn_conv_desc){.name = "c3", .out = 32, .kernel = 3, .stride = 2, .groups = 32});
 }
@@ -161,27 +161,28 @@ typedef struct nn_body {
   const char *name;
   body_fn build;
   double smoothing; /* of the labels */
+  bool decides;     /* a ReLU or maximum, which rounding can turn over */
 } nn_body;
 
 static const nn_body nn_bodies[] = {
-    {"plain", plain_body, 0},
-    {"odd channels", odd_body, 0},
-    {"residual", residual_body, 0},
-    {"dense", dense_body, 0.1},
-    {"gauss_CN", gauss_cn_body, 0},
-    {"gauss_HWCN", gauss_hwcn_body, 0},
-    {"weighted", weighted_body, 0},
-    {"extrema", extrema_body, 0.2},
-    {"dropout", dropout_body, 0},
-    {"shared", shared_body, 0},
+    {"plain", plain_body, 0, true},
+    {"odd channels", odd_body, 0, true},
+    {"residual", residual_body, 0, true},
+    {"dense", dense_body, 0.1, true},
+    {"gauss_CN", gauss_cn_body, 0, true},
+    {"gauss_HWCN", gauss_hwcn_body, 0, true},
+    {"weighted", weighted_body, 0, false},
+    {"extrema", extrema_body, 0.2, true},
+    {"dropout", dropout_body, 0, false},
+    {"shared", shared_body, 0, false},
     {"doubled", doubled_body, 0, true},
-    {"pool and skip", pool_and_skip_body, 0},
-    {"odd concat", odd_concat_body, 0},
-    {"one position", one_position_body, 0},
-    {"norm first", norm_first_body, 0},
-    {"narrow conv", narrow_conv_body, 0},
-    {"grouped", grouped_body, 0},
-    {"kinds", kinds_body, 0},
+    {"pool and skip", pool_and_skip_body, 0, false},
+    {"odd concat", odd_concat_body, 0, false},
+    {"one position", one_position_body, 0, false},
+    {"norm first", norm_first_body, 0, true},
+    {"narrow conv", narrow_conv_body, 0, false},
+    {"grouped", grouped_body, 0, false},
+    {"kinds", kinds_body, 0, true},
 };
 enum { NN_BODIES = sizeof nn_bodies / sizeof nn_bodies[0] };
 
