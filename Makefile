@@ -10,10 +10,11 @@ PYTHON    ?= $(firstword $(wildcard /usr/bin/python3) python3)
 GAUSSPOOL := build/release/src/cli/gausspool
 DATASET   := fashion-mnist
 
-.PHONY: help run check check-torch build python wheel bench docs install clean fuzz format
+.PHONY: help run check check-full check-torch build python wheel bench docs install clean fuzz format
 help:
 	@echo 'make run      train a small net on Fashion-MNIST, test it, label ten pictures; results in $(OUT)/'
 	@echo 'make check    every test; ends with a count of what passed, failed and was skipped'
+	@echo 'make check-full   the same, and parity with PyTorch of every family at its published size: some minutes more'
 	@echo 'make build    the program and the library, optimised, in build/release/'
 	@echo 'make python   the Python package with the library inside, in build/python/: for PYTHONPATH'
 	@echo 'make wheel    the same as a wheel, in build/wheel/; `pip install .` installs it'
@@ -39,6 +40,10 @@ run: build
 check:
 	scripts/setup check
 	$(PYTHON) scripts/check
+
+check-full:
+	scripts/setup check
+	$(PYTHON) scripts/check --full
 
 # One library for all of it: what `make build` has compiled is not compiled again.
 python:

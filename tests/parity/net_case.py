@@ -17,6 +17,8 @@ from reference_poolings import drawing_poolings
 
 PROGRAM = BUILD / "tests" / "parity" / "parity_net"
 STATE_PROGRAM = BUILD / "tests" / "parity" / "net_state"
+# With one thread, which is its choice on two hyperthreads of one core, PyTorch takes a convolution that needs seven times as long.
+torch.set_num_threads(max(2, torch.get_num_threads()))
 SEED = 11
 # A bias in front of a batch norm has no effect: its gradient is rounding alone.
 BIASES_WITHOUT_EFFECT = ("ToHidden.1.bias", "ToMean.0.bias", "ToSigma.0.bias", "ToParam.1.bias", "ToParam.4.bias")
