@@ -9,6 +9,7 @@ from helpers import PROGRAM, succeeds, train_arguments, write_data
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "bad_input: broken files and wrong arguments; also run under AddressSanitizer")
+    config.addinivalue_line("markers", "full: each of many cases, where else some are picked")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -20,10 +20,10 @@ def environment():
     return {**os.environ, "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
 
 
-def gausspool(*arguments, timeout=TIMEOUT, **options):
-    """Runs the program to its end; gives status, stdout and stderr."""
+def gausspool(*arguments, timeout=TIMEOUT, variables={}, **options):
+    """Runs the program to its end, with these environment variables too; gives status, stdout and stderr."""
     result = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                            timeout=timeout, env=environment(), cwd=ROOT, **options)
+                            timeout=timeout, env={**environment(), **variables}, cwd=ROOT, **options)
     assert "Sanitizer" not in result.stderr and "runtime error" not in result.stderr, result.stderr
     return result
 
