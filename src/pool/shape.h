@@ -12,7 +12,7 @@ typedef struct gp_pool_plan {
   const gp_pool_kind_info *kind;
   int64_t out_height, out_width;
   gp_strides map_stride; /* of a weight map and of the draws: y's shape, dense */
-  bool x_unread;         /* a backward call that does not depend on x: it stands at a valid place, but is not looked at */
+  bool x_unread; /* a backward call that does not depend on x: it stands at a valid place, but is not looked at */
 } gp_pool_plan;
 
 /* Checks the descriptor. Errors: GP_ERROR_INVALID_ARGUMENT, naming the field. */
