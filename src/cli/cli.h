@@ -19,6 +19,7 @@ int command_train(const cli_command *command, int argc, char *const argv[]);
 int command_test(const cli_command *command, int argc, char *const argv[]);
 int command_predict(const cli_command *command, int argc, char *const argv[]);
 int command_info(const cli_command *command, int argc, char *const argv[]);
+int command_export(const cli_command *command, int argc, char *const argv[]);
 int command_pack(const cli_command *command, int argc, char *const argv[]);
 int command_bench(const cli_command *command, int argc, char *const argv[]);
 

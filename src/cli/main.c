@@ -28,6 +28,15 @@ static const cli_command commands[] = {
      .summary = "Labels pictures: PNG, JPEG, PGM or PPM files, or samples of a data set's test images.",
      .notes = "A picture is scaled so that it covers the net's input, cut in the middle, and made grey or RGB as the\n"
               "net needs it. Fashion-MNIST's images are white on black: --invert turns pictures that are not.\n"},
+    {.name = "export",
+     .arguments = "",
+     .run = command_export,
+     .summary = "Writes a trained net for inference elsewhere: as ONNX, or with its batch norms folded in.",
+     .notes = "The ONNX file takes images [batch][channels][height][width], scaled to 0…1 and normalised, and gives "
+              "the scores\n"
+              "[batch][classes]; mean, std, resize and class names are in its metadata. `gausspool test` and `predict` "
+              "read\n"
+              "a folded model as any other.\n"},
     {.name = "info",
      .arguments = "",
      .run = command_info,
