@@ -156,6 +156,9 @@ static void name_scope(translation *t, nn_ref x) {
   onnx_scope(t->m, node->name[0] != '\0' ? node->name : name);
 }
 
+/* Ops whose tensor is another node's, or the input. */
+static bool passes_on(nn_op op) { return op == NN_OP_INPUT || op == NN_OP_DROPOUT; }
+
 static gp_status translate_all(translation *t) {
   gp_status status = GP_OK;
   const nn_ref logits = nn_net_logits(t->net);
@@ -166,10 +169,10 @@ static gp_status translate_all(translation *t) {
     t->values[x] = translate(t, x);
     GP_TRY(onnx_model_status(t->m));
   }
-  /* Something to be called logits: a net may end with what passes its input on. */
   onnx_scope(t->m, ONNX_OUTPUT);
   onnx_value output = flatten(t, logits);
-  if (output == t->values[logits]) output = onnx_op(t->m, "Identity", output);
+  /* What is no node's own cannot be given the output's name. */
+  if (passes_on(node_of(t, logits)->op)) output = onnx_op(t->m, "Identity", output);
   onnx_output(t->m, output, ONNX_OUTPUT, &classes, 1);
   GP_TRY(onnx_model_status(t->m));
 cleanup:
