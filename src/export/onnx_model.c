@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
-#include "train/atomic_file.h"
+#include "export/onnx_file.h"
 
 #include <inttypes.h>
 #include <onnx.pb-c.h>
@@ -383,35 +383,13 @@ static void finish(onnx_model *m) {
   m->graph.initializer = (Onnx__TensorProto **)m->initializers.items;
 }
 
-/* A file as protobuf-c sees it. */
-typedef struct file_buffer {
-  ProtobufCBuffer base;
-  atomic_file *file;
-  gp_status status; /* of the first failed write */
-} file_buffer;
-
-static void write_piece(ProtobufCBuffer *buffer, size_t bytes, const uint8_t *data) {
-  file_buffer *f = (file_buffer *)buffer;
-  if (f->status == GP_OK) f->status = atomic_file_write(f->file, data, bytes);
-}
-
 gp_status onnx_model_commit(onnx_model *m, const char *path, onnx_summary *summary) {
-  gp_status status = GP_OK;
-  file_buffer buffer = {.base = {.append = write_piece}};
+  size_t bytes = 0;
   finish(m);
-  GP_TRY(onnx_model_status(m));
-  const size_t bytes = protobuf_c_message_get_packed_size(&m->model.base);
-  if (bytes > INT32_MAX)
-    GP_TRY(gp_fail(GP_ERROR_UNSUPPORTED, "%s: expected at most 2 GiB, which is protobuf's limit, found %zu bytes", path,
-                   bytes));
-  GP_TRY(atomic_file_create(&buffer.file, path, bytes));
-  protobuf_c_message_pack_to_buffer(&m->model.base, &buffer.base);
-  GP_TRY(buffer.status);
-  GP_TRY(atomic_file_commit(buffer.file));
-  if (summary != NULL)
+  gp_status status = onnx_model_status(m);
+  if (status == GP_OK) status = onnx_file_write(path, &m->model.base, &bytes);
+  if (status == GP_OK && summary != NULL)
     *summary = (onnx_summary){
         .nodes = (int64_t)m->nodes.count, .initializers = (int64_t)m->initializers.count, .bytes = (int64_t)bytes};
-cleanup:
-  atomic_file_destroy(&buffer.file);
   return status;
 }
