@@ -11,10 +11,12 @@
 #include <string.h>
 
 const char *cli_program_name = "gausspool";
+bool cli_quiet = false;
 
 int cli_fail(gp_status status) {
   fflush(stdout);
-  fprintf(stderr, "gausspool: %s\n", gp_last_error()[0] != '\0' ? gp_last_error() : gp_status_name(status));
+  if (!cli_quiet)
+    fprintf(stderr, "gausspool: %s\n", gp_last_error()[0] != '\0' ? gp_last_error() : gp_status_name(status));
   if (status == GP_ERROR_INTERRUPTED && train_stop_requested() != 0) return 128 + train_stop_requested();
   return CLI_FAILURE;
 }
@@ -27,7 +29,7 @@ int cli_fail_usage(gp_status status) {
 void cli_warn_of_precision(nn_precision precision) {
   const char *warning = nn_precision_warning(precision);
   fflush(stdout);
-  if (warning != NULL) fprintf(stderr, "gausspool: %s\n", warning);
+  if (warning != NULL && !cli_quiet) fprintf(stderr, "gausspool: %s\n", warning);
 }
 
 void cli_print_help(const cli_command *command, const option_table *table) {

@@ -26,6 +26,9 @@ int command_bench(const cli_command *command, int argc, char *const argv[]);
 /* As typed: argv[0] of the program. */
 extern const char *cli_program_name;
 
+/* Another process tells of failures (cli/ranks.h): cli_fail() prints nothing. */
+extern bool cli_quiet;
+
 /* Prints the last failure as one line on stderr; gives the exit status for it. The second is for failures of reading
  * arguments: an invalid argument is a usage error there. */
 int cli_fail(gp_status status);

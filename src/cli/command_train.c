@@ -4,6 +4,8 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/ranks.h"
+#include "dist/launcher.h"
 #include "nn/nn.h"
 #include "train/checkpoint.h"
 #include "train/stop.h"
@@ -11,6 +13,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -91,19 +94,51 @@ static int words_of_start(const char *argument) {
   return 0;
 }
 
+/* The command line, and who runs it. */
+typedef struct invocation {
+  int argc;
+  char *const *argv;
+  dist_comm *comm;
+  const train_config *config;
+} invocation;
+
 /* This command line again, from the checkpoint on. */
-static void print_resume_command(const char *checkpoint, int argc, char *const argv[]) {
-  fprintf(stdout, "resume with:");
-  print_quoted(stdout, cli_program_name);
-  fputs(" train", stdout);
-  for (int i = 0; i < argc;) {
-    const int words = words_of_start(argv[i]);
-    if (words == 0) print_quoted(stdout, argv[i]);
+static void print_resume_command(FILE *stream, const char *checkpoint, const invocation *call) {
+  char launcher[64];
+  cli_ranks_launcher(call->comm, launcher);
+  fprintf(stream, "resume with:%s%s", launcher[0] == '\0' ? "" : " ", launcher);
+  print_quoted(stream, cli_program_name);
+  fputs(" train", stream);
+  for (int i = 0; i < call->argc;) {
+    const int words = words_of_start(call->argv[i]);
+    if (words == 0) print_quoted(stream, call->argv[i]);
     i += words == 0 ? 1 : words;
   }
-  fputs(" --resume", stdout);
-  print_quoted(stdout, checkpoint);
-  fputc('\n', stdout);
+  fputs(" --resume", stream);
+  print_quoted(stream, checkpoint);
+  fputc('\n', stream);
+}
+
+/* From the newest checkpoint that there is, for runs that do not end in good order: so the folder is named, not the file. */
+static void print_resume_hint(FILE *stream, const invocation *call) {
+  char *found = NULL;
+  if (!call->config->evaluate && checkpoint_find(call->config->out_dir, &found) == GP_OK)
+    print_resume_command(stream, call->config->out_dir, call);
+  else
+    fprintf(stream, "no checkpoint was written: start again\n");
+  gp_free(found);
+}
+
+static void hint_of_lost_rank(void *context) {
+  char *text = NULL;
+  size_t size = 0;
+  FILE *stream = open_memstream(&text, &size); /* one write, not to be torn by what the launcher prints */
+  if (stream == NULL) return;
+  fputs("gausspool: asked to stop while other ranks do not answer: one of them may be lost (the launcher says which); ",
+        stream);
+  print_resume_hint(stream, context);
+  if (fclose(stream) == 0) (void)!write(STDERR_FILENO, text, size);
+  free(text);
 }
 
 static void print_result(const train_config *config, const train_result *result) {
@@ -131,45 +166,85 @@ static bool is_wrong_usage(gp_status status) {
   return options_find(&train_option_table, name) != NULL;
 }
 
-static int train(const train_config *config, const char *recipe, int argc, char *const argv[]) {
+static void print_task(const train_config *config, const char *recipe, const invocation *call) {
+  if (config->evaluate || dist_rank(call->comm) > 0) return;
+  options_print(&train_option_table, config, stdout);
+  if (config->resume[0] == '\0' && recipe[0] != '\0') printf("recipe: %s\n", recipe);
+  if (config->resume[0] != '\0')
+    printf("configuration of %s%s\n", config->resume,
+           config->config_name[0] == '\0' ? "" : "; of --config-name's, only how to run (workers, threads, …)");
+  printf("computing with %s, %d threads\n", nn_backend(), (int)gp_max_threads());
+  fflush(stdout);
+}
+
+/* Where this rank alone has failed, tells how to resume and ends them all. */
+static void end_if_alone(gp_status status, const invocation *call) {
+  char *text = NULL, message[1024];
+  size_t size = 0;
+  if (status == GP_OK || dist_agreed(call->comm)) return;
+  snprintf(message, sizeof message, "%s", gp_last_error());
+  FILE *stream = dist_rank(call->comm) == 0 ? open_memstream(&text, &size) : NULL;
+  if (stream != NULL) {
+    print_resume_hint(stream, call);
+    fclose(stream);
+  }
+  cli_ranks_end_if_alone(call->comm, gp_fail(status, "%s", message), text == NULL ? "" : text);
+}
+
+static int train(const train_config *config, const char *recipe, const invocation *call) {
   gp_status status = GP_OK;
   cli_progress *progress = NULL;
+  cli_watch *watch = NULL;
   train_result result = {0};
-  if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
-  if (!config->evaluate) {
-    options_print(&train_option_table, config, stdout);
-    if (config->resume[0] == '\0' && recipe[0] != '\0') printf("recipe: %s\n", recipe);
-    if (config->resume[0] != '\0')
-      printf("configuration of %s%s\n", config->resume,
-             config->config_name[0] == '\0' ? "" : "; of --config-name's, only how to run (workers, threads, …)");
-    printf("computing with %s, %d threads\n", nn_backend(), (int)gp_max_threads());
-    fflush(stdout);
-  }
-  cli_warn_of_precision(config->precision);
+  const bool first = dist_rank(call->comm) == 0;
+  GP_TRY(cli_ranks_set_threads(call->comm, config->threads, config->evaluate ? NULL : stdout));
+  print_task(config, recipe, call);
+  if (first) cli_warn_of_precision(config->precision);
   GP_TRY(train_stop_install());
-  GP_TRY(cli_progress_create(&progress, &(cli_progress_desc){.stream = stdout, .print_freq = config->print_freq}));
+  GP_TRY(cli_watch_start(&watch, call->comm, hint_of_lost_rank, (void *)call));
+  /* What mpirun takes the output through looks like a terminal, wherever it goes. */
+  GP_TRY(cli_progress_create(&progress, &(cli_progress_desc){.stream = stdout,
+                                                             .print_freq = config->print_freq,
+                                                             .plain = dist_launcher_find().command != NULL}));
   const train_observer observer = cli_progress_observer(progress);
-  GP_TRY(train_run(config, &observer, &result));
+  GP_TRY(train_run_ranks(config, &observer, call->comm, &result));
 cleanup:
   cli_progress_destroy(&progress);
+  end_if_alone(status, call);
+  cli_watch_stop(&watch);
   int code = status == GP_OK ? CLI_OK : is_wrong_usage(status) ? cli_fail_usage(status) : cli_fail(status);
-  if (status == GP_OK) print_result(config, &result);
-  if (status == GP_ERROR_INTERRUPTED && result.checkpoint != NULL) print_resume_command(result.checkpoint, argc, argv);
+  if (status == GP_OK && first) print_result(config, &result);
+  if (status == GP_ERROR_INTERRUPTED && result.checkpoint != NULL)
+    print_resume_command(stdout, result.checkpoint, call);
   train_result_clear(&result);
   return code;
+}
+
+/* Rank 0 reads arguments, recipe and checkpoint; the others get what comes of it. */
+static gp_status share_arguments(train_config *config, char **recipe, const invocation *call) {
+  gp_status status =
+      dist_rank(call->comm) == 0 ? read_arguments(config, recipe, call->argc, call->argv) : train_config_init(config);
+  status = dist_agree_later(call->comm, status);
+  return status == GP_OK ? cli_ranks_share_config(call->comm, &train_option_table, config) : status;
 }
 
 int command_train(const cli_command *command, int argc, char *const argv[]) {
   train_config config = {0};
   char *recipe = NULL;
+  dist_comm *comm = NULL;
   int code = CLI_OK;
-  gp_status status = read_arguments(&config, &recipe, argc, argv);
+  gp_status status = cli_ranks_open(&comm);
+  if (status != GP_OK) return cli_fail(status);
+  const invocation call = {argc, argv, comm, &config};
+  status = share_arguments(&config, &recipe, &call);
+  cli_ranks_end_if_alone(comm, status, "");
   if (status != GP_OK)
     code = cli_fail_usage(status);
-  else if (config.help)
+  else if (!config.help)
+    code = train(&config, recipe == NULL ? "" : recipe, &call);
+  else if (dist_rank(comm) == 0)
     cli_print_help(command, &train_option_table);
-  else
-    code = train(&config, recipe == NULL ? "" : recipe, argc, argv);
+  dist_comm_close(&comm);
   train_config_clear(&config);
   gp_free(recipe);
   return code;

@@ -212,8 +212,9 @@ static bool is_terminal(FILE *stream) {
 gp_status cli_progress_create(cli_progress **out, const cli_progress_desc *desc) {
   gp_status status = GP_ALLOC(out, 1);
   if (status != GP_OK) return status;
-  **out = (cli_progress){
-      .stream = desc->stream, .print_freq = desc->print_freq, .bar = desc->force_bar || is_terminal(desc->stream)};
+  **out = (cli_progress){.stream = desc->stream,
+                         .print_freq = desc->print_freq,
+                         .bar = desc->force_bar || (!desc->plain && is_terminal(desc->stream))};
   return GP_OK;
 }
 

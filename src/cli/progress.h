@@ -11,6 +11,7 @@ typedef struct cli_progress cli_progress;
 typedef struct cli_progress_desc {
   FILE *stream;       /* stays the caller's */
   int64_t print_freq; /* batches between plain lines; 0: none */
+  bool plain;         /* lines, also on a terminal */
   bool force_bar;     /* also where the stream is no terminal, for tests */
 } cli_progress_desc;
 

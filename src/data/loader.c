@@ -359,6 +359,8 @@ void data_loader_destroy(data_loader **pointer) {
 
 int64_t data_loader_batches(const data_loader *loader) { return loader->cut.batches; }
 
+int64_t data_loader_samples(const data_loader *loader) { return loader->cut.samples; }
+
 double data_loader_wait_seconds(const data_loader *loader) { return loader->wait_seconds; }
 
 /* Lets the workers fill the parts from `first` on, as many as the ring has slots. The lock is held. */

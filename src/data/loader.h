@@ -76,6 +76,9 @@ int64_t data_loader_ring_images(const data_loader_desc *desc);
 /* Batches of one epoch, of its share. */
 int64_t data_loader_batches(const data_loader *loader);
 
+/* Samples of its source. */
+int64_t data_loader_samples(const data_loader *loader);
+
 /* Begins an epoch (0 or more) at batch `first_batch` (0 … data_loader_batches(); that many means: nothing left). May be
  * called at any time: what was being prepared is dropped. */
 GP_NODISCARD gp_status data_loader_start(data_loader *loader, int64_t epoch, int64_t first_batch);

@@ -14,6 +14,10 @@ static int64_t largest_share(const data_share *share, int64_t samples) {
   return share->mode == DATA_SHARE_SAMPLES ? data_share_first(samples, 1, share->count) : samples;
 }
 
+int64_t data_share_part_size(const data_share *share, int64_t batch_size, int64_t parts) {
+  return (largest_share(share, batch_size) + parts - 1) / parts;
+}
+
 /* Of so many batches, how many are the share's. */
 static int64_t own_batches(const data_share *share, int64_t batches) {
   if (share->mode != DATA_SHARE_BATCHES) return batches;

@@ -50,7 +50,7 @@ void dist_comm_describe(dist_comm *comm, int32_t rank, int32_t size) {
   host[sizeof host - 1] = '\0';
   comm->rank = rank;
   comm->size = size;
-  comm->timeout = 300;
+  comm->timeout = 45;
   snprintf(comm->name, sizeof comm->name, "rank %" PRId32 " of %" PRId32 " on %s", rank, size, host);
 }
 
@@ -202,7 +202,7 @@ static gp_status share_message(dist_comm *comm, int32_t failed, gp_status status
   return shared;
 }
 
-gp_status dist_agree(dist_comm *comm, gp_status status) {
+static gp_status agree(dist_comm *comm, gp_status status, double timeout) {
   if (comm->size == 1) return status;
   const int32_t mine = status;
   int32_t *all = NULL, failed = 0;
@@ -210,7 +210,7 @@ gp_status dist_agree(dist_comm *comm, gp_status status) {
   if (shared != GP_OK) return shared;
   char message[MESSAGE_SIZE]; /* the failure's, which waiting must not replace */
   snprintf(message, sizeof message, "%s", gp_last_error());
-  shared = gather(comm, &mine, sizeof mine, all, 0);
+  shared = gather(comm, &mine, sizeof mine, all, timeout);
   if (shared != GP_OK) goto cleanup;
   while (failed < comm->size && all[failed] == GP_OK) ++failed;
   if (failed == comm->size) goto cleanup;
@@ -219,4 +219,10 @@ gp_status dist_agree(dist_comm *comm, gp_status status) {
 cleanup:
   gp_free(all);
   return shared;
+}
+
+gp_status dist_agree(dist_comm *comm, gp_status status) { return agree(comm, status, comm->timeout); }
+
+gp_status dist_agree_later(dist_comm *comm, gp_status status) {
+  return agree(comm, status, DIST_PATIENCE * comm->timeout);
 }

@@ -38,7 +38,7 @@ int32_t dist_rank(const dist_comm *comm);
 int32_t dist_size(const dist_comm *comm);
 const char *dist_name(const dist_comm *comm); /* "rank 1 of 4 on HOST" */
 
-/* 0: wait for ever. At first 300. */
+/* 0: wait for ever. At first 45. */
 void dist_set_timeout(dist_comm *comm, double seconds);
 
 /* ---- All at once ---- */
@@ -53,8 +53,12 @@ GP_NODISCARD gp_status dist_broadcast(dist_comm *comm, void *bytes, size_t count
 GP_NODISCARD gp_status dist_gather(dist_comm *comm, const void *mine, size_t bytes, void *all);
 
 /* GP_OK if every rank has that; else the status of the first that has not, and its message, on all of them, the rank named
- * unless it is 0. Waits as long as it takes: for what one rank alone does meanwhile. */
+ * unless it is 0. */
 GP_NODISCARD gp_status dist_agree(dist_comm *comm, gp_status status);
+
+/* The same after what may take one rank much longer than others: waits DIST_PATIENCE times as long. */
+enum { DIST_PATIENCE = 20 };
+GP_NODISCARD gp_status dist_agree_later(dist_comm *comm, gp_status status);
 
 /* Whether the last failure is known to all ranks, so that one of them tells it and all end in good order. */
 bool dist_agreed(const dist_comm *comm);

@@ -59,11 +59,11 @@ static json_t *position_json(const train_state *state) {
   train_meter_save(&state->meter, meter);
   json_t *words = json_array();
   for (int i = 0; i < TRAIN_METER_STATE; ++i) json_array_append_new(words, json_integer(meter[i]));
-  return json_pack("{sI sI sI so s{sI so} s{sI sI} sI}", "epoch", (json_int_t)state->epoch, "batch",
+  return json_pack("{sI sI sI so s{sI so} s{sI sI} sI sI}", "epoch", (json_int_t)state->epoch, "batch",
                    (json_int_t)state->batch, "step", (json_int_t)state->step, "meter", words, "best", "epoch",
                    (json_int_t)state->best_epoch, "top1", model_json_double(state->best_top1), "data", "samples",
                    (json_int_t)state->samples, "labels", (json_int_t)state->labels, "threads",
-                   (json_int_t)state->threads);
+                   (json_int_t)state->threads, "ranks", (json_int_t)state->ranks);
 }
 
 gp_status checkpoint_write(const char *path, const nn_net *net, const model_info *info, const train_state *state,
@@ -109,7 +109,7 @@ static gp_status read_position(const model_file *file, const json_t *json, train
   bool good = read_count(json, "epoch", &state->epoch) && read_count(json, "batch", &state->batch) &&
               read_count(json, "step", &state->step) && read_count(best, "epoch", &state->best_epoch) &&
               read_known(data, "samples", &state->samples) && read_known(data, "labels", &state->labels) &&
-              read_known(json, "threads", &state->threads) &&
+              read_known(json, "threads", &state->threads) && read_known(json, "ranks", &state->ranks) &&
               model_double_from_json(json_object_get(best, "top1"), &state->best_top1) &&
               json_array_size(meter) == TRAIN_METER_STATE && state->step <= UINT32_MAX;
   for (size_t i = 0; good && i < TRAIN_METER_STATE; ++i) {

@@ -21,6 +21,7 @@ typedef struct train_state {
   int64_t samples; /* of the training set */
   int64_t labels;  /* a hash of their labels */
   int64_t threads; /* that computed: sums are rounded by their number */
+  int64_t ranks;   /* that shared each batch */
   /* One row an epoch. Read from a checkpoint, the times and speeds are NaN. */
   train_epoch_row *history;
   int64_t history_count, history_capacity;

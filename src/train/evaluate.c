@@ -14,7 +14,10 @@ typedef struct evaluation {
   int64_t classes;
   float *mirrored; /* [batch][c][h][w]; NULL without flip_average */
   float *logits;   /* [batch][classes] */
+  double *results; /* [samples][2] of all ranks: loss, and what_of(); NULL: alone */
 } evaluation;
+
+static bool alone(const train_evaluate_desc *desc) { return desc->comm == NULL || dist_size(desc->comm) == 1; }
 
 static void mirror(float *restrict out, const float *restrict in, int64_t rows, int64_t width) {
   for (int64_t r = 0; r < rows; ++r)
@@ -45,6 +48,14 @@ static void store_logits(float *out, const float *logits, int64_t classes, int32
   for (int64_t k = 0; label < 0 && k < classes; ++k) out[k] = NAN;
 }
 
+/* A sample's loss, and 1 that it counts, 2 more for a top-1 and 4 for a top-5 error: sums over ranks, of which all others have 0,
+ * are exact. */
+static void note_sample(double result[2], double loss, const train_meter *before, const train_meter *after) {
+  result[0] = loss;
+  result[1] =
+      1 + 2 * (double)(after->top1_wrong - before->top1_wrong) + 4 * (double)(after->top5_wrong - before->top5_wrong);
+}
+
 static void count_batch(const evaluation *e, const data_batch *batch) {
   const train_evaluate_desc *desc = e->desc;
   for (int64_t i = 0; i < batch->count; ++i) {
@@ -52,7 +63,10 @@ static void count_batch(const evaluation *e, const data_batch *batch) {
     const int32_t *label = batch->labels + i;
     if (desc->logits != NULL) store_logits(desc->logits + batch->indices[i] * e->classes, logits, e->classes, *label);
     if (*label < 0 || (desc->left_out != NULL && desc->left_out[batch->indices[i]])) continue;
-    train_meter_add(e->meter, train_cross_entropy(logits, e->classes, *label), logits, label, 1, e->classes);
+    const train_meter before = *e->meter;
+    const double loss = train_cross_entropy(logits, e->classes, *label);
+    train_meter_add(e->meter, loss, logits, label, 1, e->classes);
+    if (e->results != NULL) note_sample(&e->results[2 * batch->indices[i]], loss, &before, e->meter);
     if (desc->tally != NULL) train_tally_add(desc->tally, logits, *label);
   }
 }
@@ -75,27 +89,66 @@ cleanup:
   return status;
 }
 
-gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc) {
+/* Nothing yet of what other ranks will have: -0 + x is x, whatever its sign. */
+static gp_status begin_sharing(evaluation *e) {
+  const train_evaluate_desc *desc = e->desc;
+  const int64_t samples = data_loader_samples(desc->loader);
+  if (alone(desc)) return GP_OK;
+  for (int64_t i = 0; desc->logits != NULL && i < samples * e->classes; ++i) desc->logits[i] = -0.0f;
+  return GP_ALLOC(&e->results, (size_t)(2 * samples));
+}
+
+/* Every rank gets what the others have, and counts it in the samples' order. */
+static gp_status share_results(evaluation *e) {
+  gp_status status = GP_OK;
+  const train_evaluate_desc *desc = e->desc;
+  const size_t samples = (size_t)data_loader_samples(desc->loader);
+  if (alone(desc)) return GP_OK;
+  GP_TRY(dist_sum(desc->comm, e->results, 2 * samples, DIST_FLOAT64));
+  if (desc->logits != NULL) GP_TRY(dist_sum(desc->comm, desc->logits, samples * (size_t)e->classes, DIST_FLOAT32));
+  if (desc->tally != NULL) GP_TRY(train_tally_sum(desc->tally, desc->comm));
+  *e->meter = (train_meter){0};
+  for (size_t i = 0; i < samples; ++i) {
+    const int what = (int)e->results[2 * i + 1];
+    if (what != 0) train_meter_add_sample(e->meter, e->results[2 * i], what & 2, what & 4);
+  }
+cleanup:
+  return status;
+}
+
+/* This rank's batches; alone, all. */
+static gp_status evaluate_share(evaluation *e) {
   gp_status status = GP_OK;
   train_pass pass;
+  const train_evaluate_desc *desc = e->desc;
   const nn_shape shape = nn_net_input_shape(desc->net);
   const size_t batch = (size_t)desc->plans->largest;
-  evaluation e = {.desc = desc, .meter = meter, .classes = nn_net_classes(desc->net)};
-  *meter = (train_meter){0};
-  GP_TRY(GP_ALLOC(&e.logits, batch * (size_t)e.classes));
-  if (desc->flip_average) GP_TRY(GP_ALLOC(&e.mirrored, batch * (size_t)(shape.channels * shape.height * shape.width)));
+  GP_TRY(GP_ALLOC(&e->logits, batch * (size_t)e->classes));
+  if (desc->flip_average) GP_TRY(GP_ALLOC(&e->mirrored, batch * (size_t)(shape.channels * shape.height * shape.width)));
+  GP_TRY(begin_sharing(e));
   GP_TRY(data_loader_start(desc->loader, 0, 0));
   train_pass_start(&pass, desc->observer,
                    &(train_progress){.phase = TRAIN_PHASE_TEST,
                                      .epoch = desc->epoch,
                                      .epochs = desc->epochs,
                                      .batches = data_loader_batches(desc->loader)});
-  GP_TRY(evaluate_batches(&e, &pass));
+  GP_TRY(evaluate_batches(e, &pass));
   train_pass_end(&pass);
-  if (meter->samples == 0)
+cleanup:
+  return status;
+}
+
+gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc) {
+  evaluation e = {.desc = desc, .meter = meter, .classes = nn_net_classes(desc->net)};
+  *meter = (train_meter){0};
+  gp_status status = evaluate_share(&e);
+  if (!alone(desc)) GP_TRY(dist_agree_later(desc->comm, status));
+  if (status == GP_OK) GP_TRY(share_results(&e));
+  if (status == GP_OK && meter->samples == 0)
     GP_TRY(gp_fail(GP_ERROR_CORRUPT, "none of the test images that count can be read: there is no result"));
 cleanup:
   gp_free(e.logits);
   gp_free(e.mirrored);
+  gp_free(e.results);
   return status;
 }

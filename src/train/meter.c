@@ -24,6 +24,17 @@ void train_meter_add(train_meter *meter, double mean_loss, const float *logits, 
   meter->loss_sum += mean_loss * (double)batch;
 }
 
+void train_meter_join(train_meter *meter, const train_meter *other) {
+  meter->samples += other->samples;
+  meter->top1_wrong += other->top1_wrong;
+  meter->top5_wrong += other->top5_wrong;
+  meter->loss_sum += other->loss_sum;
+}
+
+void train_meter_add_sample(train_meter *meter, double loss, bool top1_wrong, bool top5_wrong) {
+  train_meter_join(meter, &(train_meter){1, top1_wrong, top5_wrong, loss});
+}
+
 double train_cross_entropy(const float *logits, int64_t classes, int64_t label) {
   double greatest = -INFINITY, sum = 0;
   for (int64_t i = 0; i < classes; ++i) greatest = fmax(greatest, (double)logits[i]);

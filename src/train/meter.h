@@ -16,6 +16,12 @@ typedef struct train_meter {
 void train_meter_add(train_meter *meter, double mean_loss, const float *logits, const int32_t *labels, int64_t batch,
                      int64_t classes);
 
+/* Adds what another meter has counted. */
+void train_meter_join(train_meter *meter, const train_meter *other);
+
+/* Adds one sample of which loss and errors are known. */
+void train_meter_add_sample(train_meter *meter, double loss, bool top1_wrong, bool top5_wrong);
+
 /* Softmax cross-entropy of one sample's logits, without label smoothing. */
 double train_cross_entropy(const float *logits, int64_t classes, int64_t label);
 

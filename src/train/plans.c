@@ -1,7 +1,6 @@
 #include "train/plans.h"
 
 #include "base/status.h"
-#include "data/parts.h"
 
 #include <inttypes.h>
 
@@ -9,37 +8,59 @@ static gp_status add_plan(train_plans *plans, nn_net *net, int64_t batch, const 
   for (int32_t i = 0; i < plans->count; ++i)
     if (plans->plans[i].batch == batch) return GP_OK;
   plans->plans[plans->count].batch = batch;
-  gp_status status =
-      nn_plan_create(&plans->plans[plans->count].plan, net,
-                     &(nn_plan_desc){.batch = batch, .mode = desc->mode, .reserve_later = desc->reserve_later});
+  gp_status status = nn_plan_create(&plans->plans[plans->count].plan, net,
+                                    &(nn_plan_desc){.batch = batch,
+                                                    .mode = desc->mode,
+                                                    .sync = desc->sync,
+                                                    .whole_batch = plans->least_of_all,
+                                                    .reserve_later = desc->reserve_later});
   plans->count += status == GP_OK;
   return status;
 }
 
-static gp_status add_last_batch(train_plans *plans, nn_net *net, int64_t rest, const train_plans_desc *desc) {
+/* The samples that all shares have together in this part. */
+static int64_t part_of_all(data_cut cut, int64_t part) {
+  int64_t samples = 0;
+  if (cut.share.mode != DATA_SHARE_SAMPLES) return data_cut_piece(&cut, part).count;
+  for (cut.share.index = 0; cut.share.index < cut.share.count; ++cut.share.index)
+    samples += data_cut_piece(&cut, part).count;
+  return samples;
+}
+
+/* Plans for the parts of one batch, from `part` on. */
+static gp_status add_batch(train_plans *plans, nn_net *net, const data_cut *cut, int64_t part,
+                           const train_plans_desc *desc) {
   gp_status status = GP_OK;
-  const int64_t parts = data_parts(rest, plans->largest);
-  GP_TRY(add_plan(plans, net, rest / parts, desc));
-  if (rest % parts > 0) GP_TRY(add_plan(plans, net, rest / parts + 1, desc));
+  const data_piece batch = data_cut_piece(cut, part);
+  for (int64_t i = 0; i < batch.parts; ++i) {
+    const int64_t count = data_cut_piece(cut, part + i).count;
+    plans->least_of_all = part_of_all(*cut, part + i);
+    if (count > 0) GP_TRY(add_plan(plans, net, count, desc));
+  }
 cleanup:
-  if (status != GP_OK && desc->mode == NN_TRAIN)
-    return gp_fail_in(status,
-                      "the last batch of an epoch has %" PRId64 " of %" PRId64
-                      " samples (use --drop-last or another --batch-size)",
-                      rest, desc->batch);
-  return status;
+  if (status == GP_OK || desc->mode != NN_TRAIN || batch.whole == desc->batch) return status;
+  const bool shared = desc->share.mode == DATA_SHARE_SAMPLES;
+  return gp_fail_in(
+      status,
+      "the last batch of an epoch has %" PRId64 " of %" PRId64 " samples%s (use --drop-last%s or another --batch-size)",
+      batch.whole, desc->batch, shared ? " for all ranks" : "", shared && desc->sync == NULL ? ", --sync-bn" : "");
 }
 
 gp_status train_plans_create(train_plans *plans, nn_net *net, const train_plans_desc *desc) {
   gp_status status = GP_OK;
-  const int64_t rest = desc->samples % desc->batch, parts = desc->parts > 0 ? desc->parts : 1;
-  *plans = (train_plans){.largest = desc->batch / parts};
+  const int64_t parts = desc->parts > 0 ? desc->parts : 1;
+  *plans = (train_plans){0};
   if (desc->batch % parts != 0)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "accumulate: expected a divisor of the batch size %" PRId64 ", found %" PRId64, desc->batch, parts));
-  if (desc->samples >= desc->batch) GP_TRY(add_plan(plans, net, plans->largest, desc));
-  if (rest > 0 && !desc->drop_last) GP_TRY(add_last_batch(plans, net, rest, desc));
-  if (plans->count == 0)
+  const data_cut cut = data_cut_epoch(&desc->share, desc->samples, desc->batch,
+                                      data_share_part_size(&desc->share, desc->batch, parts), desc->drop_last);
+  plans->largest = cut.part_size;
+  if (cut.parts > 0) {
+    GP_TRY(add_batch(plans, net, &cut, 0, desc));
+    GP_TRY(add_batch(plans, net, &cut, data_cut_first_part(&cut, cut.batches - 1), desc));
+  }
+  if (plans->count == 0 && desc->share.mode != DATA_SHARE_BATCHES)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "a batch size of %" PRId64 " with --drop-last leaves nothing of %" PRId64
                    " samples: use a smaller --batch-size",
@@ -60,6 +81,16 @@ gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **pla
     if (plans->plans[i].batch == count) return GP_OK;
   }
   return gp_fail(GP_ERROR_INVALID_ARGUMENT, "there is no plan for a batch of %" PRId64 " samples", count);
+}
+
+gp_status train_plans_smallest(const train_plans *plans, nn_plan **plan) {
+  int64_t least = INT64_MAX;
+  for (int32_t i = 0; i < plans->count; ++i) {
+    if (plans->plans[i].batch >= least) continue;
+    least = plans->plans[i].batch;
+    *plan = plans->plans[i].plan;
+  }
+  return least < INT64_MAX ? GP_OK : gp_fail(GP_ERROR_INVALID_ARGUMENT, "there is no plan for any batch");
 }
 
 gp_status train_plans_reserve(const train_plans *plans) {

@@ -3,10 +3,11 @@
 #ifndef GP_TRAIN_PLANS_H
 #define GP_TRAIN_PLANS_H
 
+#include "data/parts.h"
 #include "nn/nn.h"
 
-/* A full part; and two sizes of parts of the last batch, which is cut as evenly as can be. */
-enum { TRAIN_MAX_PLANS = 3 };
+/* Two sizes of parts of a whole batch and two of the last one's, cut as evenly as can be. */
+enum { TRAIN_MAX_PLANS = 4 };
 
 /* Zero-initialise; train_plans_clear() when done, before the net. */
 typedef struct train_plans {
@@ -15,13 +16,16 @@ typedef struct train_plans {
     int64_t batch;
   } plans[TRAIN_MAX_PLANS];
   int32_t count;
-  int64_t largest; /* part */
+  int64_t largest;      /* part */
+  int64_t least_of_all; /* samples that all shares together have in the part at hand, while plans are made */
 } train_plans;
 
 typedef struct train_plans_desc {
   nn_mode mode;
   int64_t batch, samples; /* batch size; samples of the pass */
   int64_t parts;          /* into which a whole batch is cut; must divide `batch`. 0: 1 */
+  data_share share;       /* of several ranks; a share of batches may have none of them, and no plan */
+  const nn_sync *sync;    /* as in nn_plan_desc */
   bool drop_last;
   bool reserve_later; /* as in nn_plan_desc */
 } train_plans_desc;
@@ -32,6 +36,9 @@ void train_plans_clear(train_plans *plans);
 
 /* The plan for a part (with one part a batch: for a batch) of `count`. */
 GP_NODISCARD gp_status train_plans_get(const train_plans *plans, int64_t count, nn_plan **plan);
+
+/* That for the fewest samples. There must be one. */
+GP_NODISCARD gp_status train_plans_smallest(const train_plans *plans, nn_plan **plan);
 
 /* Makes room for the activations of all of them, after reserve_later. GP_ERROR_OUT_OF_MEMORY. */
 GP_NODISCARD gp_status train_plans_reserve(const train_plans *plans);

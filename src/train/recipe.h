@@ -38,6 +38,12 @@ typedef struct train_config {
   bool zero_init_residual;
   nn_precision precision;
 
+  /* ranks: processes that a launcher has started to train as one */
+  bool sync_bn;                  /* batch norms take the statistics of the whole batch, not of the rank's share */
+  nn_precision reduce_precision; /* in which gradients go between ranks */
+  int64_t bucket_size;           /* KiB of gradients that are added up at once; 0: chosen */
+  int64_t rank_timeout;          /* seconds without an answer; 0: for ever */
+
   /* optimizer */
   int64_t batch_size, test_batch_size; /* test_batch_size 0: as batch_size */
   int64_t accumulate;                  /* parts into which a batch is cut, for the memory; divides batch_size */

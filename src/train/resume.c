@@ -189,6 +189,7 @@ static gp_status check_same_samples(const model_file *file, const train_session 
 static gp_status resume_training(train_session *session, const model_file *file) {
   gp_status status = GP_OK;
   train_state *state = &session->state;
+  const train_config *config = session->config;
   GP_TRY(checkpoint_read_state(file, state));
   session->info.epoch = model_file_info(file)->epoch;
   session->info.val_loss = model_file_info(file)->val_loss;
@@ -202,6 +203,11 @@ static gp_status resume_training(train_session *session, const model_file *file)
                   "the checkpoint's run computed with %" PRId64 " threads, this one does with %" PRId32
                   ": results may differ in their last bits",
                   state->threads, gp_max_threads());
+  if (state->ranks > 0 && state->ranks != dist_size(session->ranks.comm))
+    train_message(session->observer,
+                  "the checkpoint's run had %" PRId64 " ranks, this one has %" PRId32 ": results may differ%s",
+                  state->ranks, dist_size(session->ranks.comm),
+                  config->sync_bn ? " in their last bits" : ", since batch norms see other shares of the batches");
   if (state->batch > session->batches)
     GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "%s is at batch %" PRId64 " of its epoch, an epoch of this data set has %" PRId64,

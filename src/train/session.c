@@ -118,7 +118,7 @@ static gp_status begin_weights(train_session *session) {
   GP_TRY(nn_net_init(session->net, (uint64_t)config->seed));
   if (config->pretrained[0] != '\0' && config->resume[0] != '\0')
     train_message(session->observer, "pretrained: %s is not read, the checkpoint has the weights", config->pretrained);
-  else if (config->pretrained[0] != '\0')
+  else if (config->pretrained[0] != '\0' && train_ranks_first(&session->ranks))
     GP_TRY(pretrained_load(config->pretrained, session->net, session->observer));
   const nn_arenas arenas = nn_net_arenas(session->net);
   if (arenas.average != NULL) weight_average_start(&arenas);
@@ -137,31 +137,98 @@ static gp_status open_report(train_session *session) {
                                                                     .history_count = (size_t)state->history_count});
 }
 
-gp_status train_session_open(train_session *session, const train_config *config, const train_observer *observer) {
+/* What ranks must have alike: the data, and the kind of machine, by which parameters lie in memory. */
+static gp_status check_alike(train_session *session) {
   gp_status status = GP_OK;
-  *session = (train_session){.chosen = *config, .observer = observer, .folder = -1};
-  session->config = &session->chosen;
-  GP_TRY(train_config_check(config));
-  session->chosen.pool = (char *)model_pool_plain_name(config->pool);
+  char text[160];
+  const nn_arenas arenas = nn_net_arenas(session->net);
+  if (train_ranks_alone(&session->ranks)) return GP_OK;
+  snprintf(text, sizeof text, "%" PRId64 " training samples, labels %" PRIx64 ", and %" PRId64 " test samples",
+           data_source_get_info(session->train_source)->count, (uint64_t)session->labels,
+           data_source_get_info(session->test_source)->count);
+  GP_TRY(train_ranks_check_alike(&session->ranks, "data", text));
+  snprintf(text, sizeof text, "%s on %s, parameters in %zu places (%s)", nn_backend(), gp_cpu_isa(), arenas.count,
+           "ONEDNN_MAX_CPU_ISA and GAUSSPOOL_ISA make machines alike");
+  GP_TRY(train_ranks_check_alike(&session->ranks, "machine", text));
+cleanup:
+  return status;
+}
+
+/* Where the run stands; the history stays with rank 0, which writes it. */
+static gp_status broadcast_state(train_session *session) {
+  train_state *state = &session->state;
+  train_state standing = *state;
+  gp_status status = dist_broadcast(session->ranks.comm, &standing, sizeof standing);
+  if (status != GP_OK) return status;
+  standing.history = state->history;
+  standing.history_count = state->history_count;
+  standing.history_capacity = state->history_capacity;
+  *state = standing;
+  return train_ranks_broadcast_net(&session->ranks, session->net);
+}
+
+static gp_status open_parts(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
   GP_TRY(train_session_open_sources(session));
   GP_TRY(train_session_build(session));
   if (!config->evaluate) GP_TRY(train_session_check_batches(session));
   GP_TRY(train_session_open_loaders(session));
   GP_TRY(train_schedule_init(&session->schedule, session->config, session->batches));
   GP_TRY(begin_weights(session));
-  GP_TRY(train_resume(session));
-  session->state.samples = data_source_get_info(session->train_source)->count;
-  session->state.labels = session->labels;
-  session->state.threads = gp_max_threads();
-  GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
-  if (config->evaluate) goto cleanup;
-  GP_TRY(prepare_folder(session));
+  if (train_ranks_first(&session->ranks)) GP_TRY(train_resume(session));
+cleanup:
+  return status;
+}
+
+/* Of a training, not of a test alone. */
+static gp_status open_training(train_session *session) {
+  gp_status status = GP_OK;
+  const train_config *config = session->config;
+  const bool first = train_ranks_first(&session->ranks);
+  if (first) GP_TRY(prepare_folder(session));
   GP_TRY(train_session_check_space(session));
   GP_TRY(train_plans_reserve(&session->train_plans));
   GP_TRY(train_plans_reserve(&session->test_plans));
+  GP_TRY(train_ranks_prepare(&session->ranks, session->net, (size_t)config->bucket_size << 10,
+                             config->reduce_precision == NN_BFLOAT16));
+  if (!first) goto cleanup;
   GP_TRY(train_resume_best(session));
   GP_TRY(write_config(session));
   GP_TRY(open_report(session));
+cleanup:
+  return status;
+}
+
+static gp_status check_config(const train_session *session) {
+  const int32_t ranks = dist_size(session->ranks.comm);
+  gp_status status = train_config_check(session->config);
+  if (status != GP_OK) return status;
+  if (session->config->evaluate || session->config->batch_size >= ranks) return GP_OK;
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                 "batch-size: expected at least a sample for each of the %" PRId32 " ranks, found %" PRId64, ranks,
+                 session->config->batch_size);
+}
+
+gp_status train_session_open(train_session *session, const train_config *config, const train_observer *observer,
+                             dist_comm *comm) {
+  gp_status status = GP_OK;
+  *session = (train_session){
+      .chosen = *config, .observer = dist_rank(comm) == 0 ? observer : NULL, .witness = observer, .folder = -1};
+  session->config = &session->chosen;
+  session->chosen.pool = (char *)model_pool_plain_name(config->pool);
+  dist_set_timeout(comm, (double)config->rank_timeout);
+  GP_TRY(train_ranks_open(&session->ranks, comm, config->sync_bn));
+  GP_TRY(dist_agree(comm, check_config(session)));
+  GP_TRY(dist_agree_later(comm, open_parts(session)));
+  GP_TRY(check_alike(session));
+  GP_TRY(broadcast_state(session));
+  session->state.samples = data_source_get_info(session->train_source)->count;
+  session->state.labels = session->labels;
+  session->state.threads = gp_max_threads();
+  session->state.ranks = dist_size(comm);
+  GP_TRY(train_state_reserve(&session->state, session->state.history_count + config->epochs));
+  if (!config->evaluate) GP_TRY(dist_agree_later(comm, open_training(session)));
 cleanup:
   return status;
 }
@@ -173,6 +240,7 @@ void train_session_close(train_session *session) {
   nn_net_destroy(&session->net);
   gp_free(session->gradient_sum);
   gp_free(session->undecayed);
+  train_ranks_close(&session->ranks);
   data_loader_destroy(&session->train_loader);
   data_loader_destroy(&session->test_loader);
   data_source_destroy(&session->train_source);

@@ -5,6 +5,7 @@
 #include "data/loader.h"
 #include "train/checkpoint.h"
 #include "train/plans.h"
+#include "train/ranks.h"
 #include "train/report.h"
 #include "train/schedule.h"
 #include "train/sgd.h"
@@ -13,7 +14,9 @@ typedef struct train_session {
   train_config chosen;            /* as configured, but for what --memory-limit decides and the pooling's
                                      plain name; its strings are not its own */
   const train_config *config;     /* that */
-  const train_observer *observer; /* may be NULL */
+  const train_observer *observer; /* rank 0's; may be NULL, on other ranks is */
+  const train_observer *witness;  /* every rank's, for what only one of them knows */
+  train_ranks ranks;
   data_source *train_source, *test_source;
   data_loader *train_loader, *test_loader;
   nn_net *net;
@@ -33,10 +36,10 @@ typedef struct train_session {
   bool over_earlier;    /* a fresh run in the folder of an earlier one, whose checkpoints are still there */
 } train_session;
 
-/* Builds everything the configuration names and resumes if it says so. On failure *session is still good for
+/* Builds everything the configuration names and resumes if it says so; a failure on one rank is one on all. On failure *session is still good for
  * train_session_close(). */
 GP_NODISCARD gp_status train_session_open(train_session *session, const train_config *config,
-                                          const train_observer *observer);
+                                          const train_observer *observer, dist_comm *comm);
 void train_session_close(train_session *session);
 
 /* Opens the sources and describes the model in session->info; the first thing to be done. */
@@ -63,6 +66,9 @@ GP_NODISCARD gp_status train_session_check_batches(const train_session *session)
 GP_NODISCARD gp_status train_session_check_space(train_session *session);
 
 int64_t train_test_batch_size(const train_config *config);
+
+/* Samples that are computed at once: of the rank's share of a batch, or of a part of that. */
+int64_t train_session_part_size(const train_session *session);
 
 /* Removes the checkpoints that an earlier run left in out_dir: every checkpoint_epochNNN.safetensors but `kept`. */
 GP_NODISCARD gp_status train_session_clear_earlier(train_session *session, const char *kept);

@@ -19,7 +19,7 @@ static gp_status build(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
   GP_TRY(model_net_create(&session->net, &session->info,
-                          &(model_net_desc){.batch = config->batch_size / config->accumulate,
+                          &(model_net_desc){.batch = train_session_part_size(session),
                                             .trainable = !config->evaluate,
                                             .averaged = !config->evaluate && config->ema_decay > 0,
                                             .precision = config->precision,
@@ -30,6 +30,7 @@ static gp_status build(train_session *session) {
                             &(train_plans_desc){.mode = NN_INFER,
                                                 .reserve_later = true,
                                                 .batch = train_test_batch_size(config),
+                                                .share = session->ranks.batches,
                                                 .samples = data_source_get_info(session->test_source)->count}));
   if (!config->evaluate)
     GP_TRY(train_plans_create(&session->train_plans, session->net,
@@ -38,6 +39,8 @@ static gp_status build(train_session *session) {
                                                   .batch = config->batch_size,
                                                   .samples = data_source_get_info(session->train_source)->count,
                                                   .parts = config->accumulate,
+                                                  .share = session->ranks.samples,
+                                                  .sync = train_ranks_sync(&session->ranks),
                                                   .drop_last = config->drop_last}));
 cleanup:
   return status;
@@ -49,7 +52,7 @@ static void tell(const train_session *session) {
   train_message(session->observer,
                 "memory-limit: %" PRId64 " MiB: batches of %" PRId64 " in %" PRId64 " parts of %" PRId64
                 ", which take %s",
-                config->memory_limit, config->batch_size, config->accumulate, config->batch_size / config->accumulate,
+                config->memory_limit, config->batch_size, config->accumulate, train_session_part_size(session),
                 space_text(train_session_memory(session), bytes));
 }
 
@@ -73,17 +76,19 @@ gp_status train_session_build(train_session *session) {
     if (chosen->batch_size % parts != 0) continue;
     chosen->accumulate = parts;
     if (asked_test_batch == 0 && parts > 1) chosen->test_batch_size = chosen->batch_size / parts;
-    gp_status status = build(session);
+    gp_status status = dist_agree(session->ranks.comm, build(session));
     /* What is wrong with whole batches is wrong; parts may only be too small. */
     if (status != GP_OK) return least == UINT64_MAX ? status : too_much(least, least_part, limit);
-    const uint64_t bytes = train_session_memory(session);
+    uint64_t bytes = train_session_memory(session);
+    status = train_ranks_most(&session->ranks, &bytes);
+    if (status != GP_OK) return status;
     if (bytes <= (uint64_t)limit << 20) {
       tell(session);
       return GP_OK;
     }
     if (bytes < least) {
       least = bytes;
-      least_part = chosen->batch_size / parts;
+      least_part = train_session_part_size(session);
     }
     clear(session);
     if (decided) break;

@@ -126,6 +126,10 @@ static data_transform transform_of(const train_session *session, bool train) {
   return transform;
 }
 
+int64_t train_session_part_size(const train_session *session) {
+  return data_share_part_size(&session->ranks.samples, session->config->batch_size, session->config->accumulate);
+}
+
 int64_t train_test_batch_size(const train_config *config) {
   return config->test_batch_size > 0 ? config->test_batch_size : config->batch_size;
 }
@@ -147,7 +151,9 @@ static void report_bad(void *context, const char *name, const char *message) {
   train_session *session = context;
   session->bad_images++;
   const bool named = strstr(message, name) != NULL;
-  train_message(session->observer, "bad image %" PRId64 " left out: %s%s%s", session->bad_images, named ? "" : name,
+  train_message(session->witness, "bad image %" PRId64 "%s%s left out: %s%s%s", session->bad_images,
+                train_ranks_alone(&session->ranks) ? "" : " of ",
+                train_ranks_alone(&session->ranks) ? "" : dist_name(session->ranks.comm), named ? "" : name,
                 named ? "" : ": ", message);
 }
 
@@ -185,7 +191,8 @@ data_loader_desc train_session_loader_desc(const train_session *session, data_sp
   return (data_loader_desc){.source = train ? session->train_source : session->test_source,
                             .transform = transform_of(session, train),
                             .batch_size = train ? config->batch_size : train_test_batch_size(config),
-                            .part_size = train ? config->batch_size / config->accumulate : 0,
+                            .part_size = train ? train_session_part_size(session) : 0,
+                            .share = train ? session->ranks.samples : session->ranks.batches,
                             .shuffle = train,
                             .drop_last = train && config->drop_last,
                             .seed = train ? (uint64_t)config->seed : 0,

@@ -18,8 +18,10 @@ enum { HEADER_BYTES = 64 << 10, LOG_BYTES = 256 << 10 }; /* more than a checkpoi
 static uint64_t weight_bytes(const train_session *session) {
   const nn_arenas a = nn_net_arenas(session->net);
   const uint64_t copies = 1 + (a.gradient != NULL) + (a.momentum != NULL) + (a.average != NULL);
+  const bool halves = !train_ranks_alone(&session->ranks) && session->config->reduce_precision == NN_BFLOAT16;
   return sizeof(float) * (a.count * (copies + (session->gradient_sum != NULL)) +
-                          a.statistics_count * (1 + (uint64_t)(a.statistics_average != NULL)));
+                          a.statistics_count * (1 + (uint64_t)(a.statistics_average != NULL))) +
+         (halves ? a.count * sizeof(uint16_t) : 0);
 }
 
 static uint64_t batch_bytes(const train_session *session) {
@@ -68,6 +70,12 @@ static uint64_t activation_bytes(const train_session *session) {
   return of_train > of_test ? of_train : of_test;
 }
 
+/* This rank's part of what the machine has. */
+static uint64_t own_memory(const train_session *session) {
+  const uint64_t bytes = space_free_memory("");
+  return bytes == SPACE_UNKNOWN ? bytes : bytes / (uint64_t)session->ranks.machine.ranks;
+}
+
 uint64_t train_session_memory(const train_session *session) {
   return PROGRAM_BYTES + weight_bytes(session) + batch_bytes(session) + activation_bytes(session) +
          model_tensors_bytes(session->net, true);
@@ -75,7 +83,7 @@ uint64_t train_session_memory(const train_session *session) {
 
 gp_status train_session_check_batches(const train_session *session) {
   char bytes[SPACE_TEXT_SIZE], free_bytes[SPACE_TEXT_SIZE];
-  const uint64_t needed = batch_bytes(session), free_memory = space_free_memory("");
+  const uint64_t needed = batch_bytes(session), free_memory = own_memory(session);
   if (!session->config->space_check || free_memory == SPACE_UNKNOWN || needed <= free_memory) return GP_OK;
   return gp_fail(
       GP_ERROR_OUT_OF_MEMORY,
@@ -97,8 +105,8 @@ gp_status train_session_check_space(train_session *session) {
                              .checkpoint = copy + HEADER_BYTES,
                              .checkpoints = new_checkpoints(session),
                              .others = model * (is_there(session, TRAIN_BEST_NAME) ? 1 : 2) + LOG_BYTES};
-  const uint64_t free_memory = space_free_memory("");
-  uint64_t free_disk = space_free_disk(config->out_dir);
+  const uint64_t free_memory = own_memory(session);
+  uint64_t free_disk = train_ranks_first(&session->ranks) ? space_free_disk(config->out_dir) : SPACE_UNKNOWN;
   char text[512];
   if (free_disk != SPACE_UNKNOWN) free_disk += earlier_bytes(session);
   train_needs_tell(&needs, free_memory, free_disk, text, sizeof text);

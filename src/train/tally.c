@@ -59,6 +59,15 @@ void train_tally_add(train_tally *tally, const float *logits, int64_t label) {
   tally->confusion[label * tally->classes + best] += 1;
 }
 
+_Static_assert(sizeof(class_count) == 3 * sizeof(int64_t), "counts are summed as an array of numbers");
+
+gp_status train_tally_sum(train_tally *tally, dist_comm *comm) {
+  const size_t classes = (size_t)tally->classes;
+  gp_status status = dist_sum(comm, tally->counts, 3 * classes, DIST_INT64);
+  if (status != GP_OK || tally->confusion == NULL) return status;
+  return dist_sum(comm, tally->confusion, classes * classes, DIST_INT64);
+}
+
 /* ---- Files ---- */
 
 /* The class's name as a field (RFC 4180), or its number. */

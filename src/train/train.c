@@ -24,9 +24,11 @@ void train_result_clear(train_result *result) {
 
 /* ---- Files ---- */
 
+/* Files are rank 0's to write; on other ranks there is nothing to do. Whoever calls this sees to it that all agree. */
 static gp_status write_checkpoint(train_session *session, const char *name, train_result *result) {
   gp_status status = GP_OK;
   char *path = NULL;
+  if (!train_ranks_first(&session->ranks)) return GP_OK;
   GP_TRY(train_session_path(session, name, &path));
   GP_TRY(checkpoint_write(path, session->net, &session->info, &session->state, session->config));
   gp_free(result->checkpoint);
@@ -44,7 +46,7 @@ static gp_status keep_best(const train_session *session, const train_epoch_row *
   const bool measured = result->best_epoch > 0 && !isnan(result->best_top1);
   if (measured && !(row->val_top1 < result->best_top1)) return GP_OK;
   GP_TRY(train_session_path(session, TRAIN_BEST_NAME, &path));
-  GP_TRY(model_file_write(path, session->net, &session->info));
+  if (train_ranks_first(&session->ranks)) GP_TRY(model_file_write(path, session->net, &session->info));
   result->best_epoch = row->epoch;
   result->best_top1 = row->val_top1;
 cleanup:
@@ -68,20 +70,27 @@ static void draw_curves(const train_session *session) {
 
 /* ---- Training ---- */
 
+/* The next part of a batch, or NULL: on all ranks, or on none. */
+static gp_status next_part(train_session *session, const data_batch **part) {
+  return dist_agree(session->ranks.comm, data_loader_next(session->train_loader, part));
+}
+
 /* Leaves the gradient of the batch that begins with `part` in the net; fetches its other parts, which takes the place of this
- * one. A loss that is not finite ends the work before it is whole. */
-static gp_status batch_gradient(train_session *session, const data_batch *part, double *loss) {
+ * one. *meter: of the whole batch. */
+static gp_status batch_gradient(train_session *session, const data_batch *part, train_meter *meter) {
   gp_status status = GP_OK;
   const train_gradient_desc desc = {
       .plans = &session->train_plans,
       .net = session->net,
       .sum = session->gradient_sum,
+      .ranks = train_ranks_alone(&session->ranks) ? NULL : &session->ranks,
       .step = {.seed = (uint64_t)session->config->seed, .step = (uint32_t)session->state.step}};
   for (;;) {
-    GP_TRY(train_gradient(&desc, part, &session->state.meter, loss));
-    if (part->part + 1 == part->parts || !isfinite(*loss)) break;
-    GP_TRY(data_loader_next(session->train_loader, &part));
+    GP_TRY(train_gradient(&desc, part, meter));
+    if (part->part + 1 == part->parts) break;
+    GP_TRY(next_part(session, &part));
   }
+  GP_TRY(train_ranks_finish(&session->ranks, meter));
 cleanup:
   return status;
 }
@@ -90,13 +99,16 @@ static gp_status train_step(train_session *session, const data_batch *part, doub
   gp_status status = GP_OK;
   const train_config *config = session->config;
   train_state *state = &session->state;
-  double loss = 0;
-  GP_TRY(batch_gradient(session, part, &loss));
+  train_meter meter = {0};
+  GP_TRY(batch_gradient(session, part, &meter));
+  const double loss = train_meter_loss(&meter);
   if (!isfinite(loss))
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                   "the loss is %g at step %" PRId64 " (epoch %" PRId64 ", lr %g): the training has diverged; "
-                   "try a lower --lr or some --warmup-epochs",
-                   loss, state->step + 1, state->epoch + 1, lr));
+    GP_TRY(dist_agree(session->ranks.comm, gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                                                   "the loss is %g at step %" PRId64 " (epoch %" PRId64
+                                                   ", lr %g): the training has diverged; "
+                                                   "try a lower --lr or some --warmup-epochs",
+                                                   loss, state->step + 1, state->epoch + 1, lr)));
+  train_meter_join(&state->meter, &meter);
   const nn_arenas arenas = nn_net_arenas(session->net);
   sgd_step(&arenas, &(sgd_desc){.lr = lr,
                                 .momentum = config->momentum,
@@ -116,9 +128,7 @@ cleanup:
 }
 
 static gp_status log_step(const train_session *session, const train_pass *pass) {
-  const train_config *config = session->config;
   const train_progress *progress = &pass->progress;
-  if (config->print_freq == 0 || session->state.step % config->print_freq != 0) return GP_OK;
   return train_report_step(session->report, &(train_step_row){.epoch = session->state.epoch + 1,
                                                               .step = session->state.step,
                                                               .lr = progress->lr,
@@ -130,15 +140,33 @@ static gp_status log_step(const train_session *session, const train_pass *pass) 
                                                               .wait_seconds = progress->wait_seconds});
 }
 
+/* What a step leaves behind, in some steps. */
+static gp_status keep_step(train_session *session, const train_pass *pass, train_result *result) {
+  const train_config *config = session->config;
+  const int64_t step = session->state.step;
+  const bool log = config->print_freq > 0 && step % config->print_freq == 0;
+  const bool write = config->checkpoint_every > 0 && step % config->checkpoint_every == 0;
+  gp_status status = GP_OK;
+  if (log && session->report != NULL) status = log_step(session, pass);
+  if (write && status == GP_OK) status = write_checkpoint(session, TRAIN_LAST_NAME, result);
+  return log || write ? dist_agree_later(session->ranks.comm, status) : status;
+}
+
 static bool out_of_steps(const train_session *session) {
   return session->config->max_steps > 0 && session->state.step >= session->config->max_steps;
+}
+
+/* One process stops as soon as it is asked to; of several, all after the step in which one has been. */
+static bool asked_to_stop(const train_session *session) {
+  if (train_ranks_alone(&session->ranks)) return train_stop_requested() != 0;
+  if (session->ranks.stop != 0) train_stop_request(session->ranks.stop); /* for the exit status */
+  return session->ranks.stop != 0;
 }
 
 /* The rest of the epoch's batches, or as many as --max-steps leaves. Stops by a signal between two steps. */
 static gp_status train_pass_run(train_session *session, train_pass *pass, train_result *result) {
   gp_status status = GP_OK;
   train_state *state = &session->state;
-  const int64_t every = session->config->checkpoint_every;
   const double waited = data_loader_wait_seconds(session->train_loader);
   GP_TRY(data_loader_start(session->train_loader, state->epoch, state->batch));
   train_pass_start(pass, session->observer,
@@ -148,17 +176,16 @@ static gp_status train_pass_run(train_session *session, train_pass *pass, train_
                                      .batch = state->batch,
                                      .batches = session->batches});
   while (!out_of_steps(session)) {
-    if (train_stop_requested() != 0) GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal"));
+    if (asked_to_stop(session)) GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal"));
     const data_batch *part = NULL;
-    GP_TRY(data_loader_next(session->train_loader, &part));
+    GP_TRY(next_part(session, &part));
     if (part == NULL) break;
     const int64_t count = part->whole;
     const double lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch);
     GP_TRY(train_step(session, part, lr));
     pass->progress.wait_seconds = data_loader_wait_seconds(session->train_loader) - waited;
     train_pass_step(pass, count, lr, &state->meter);
-    GP_TRY(log_step(session, pass));
-    if (every > 0 && state->step % every == 0) GP_TRY(write_checkpoint(session, TRAIN_LAST_NAME, result));
+    GP_TRY(keep_step(session, pass, result));
   }
   train_pass_end(pass);
 cleanup:
@@ -174,6 +201,7 @@ static gp_status test_pass_run(train_session *session, train_meter *meter, train
                                                    .loader = session->test_loader,
                                                    .net = session->net,
                                                    .observer = session->observer,
+                                                   .comm = session->ranks.comm,
                                                    .epoch = session->state.epoch,
                                                    .epochs = session->config->evaluate ? 0 : session->config->epochs});
   if (averaged) weight_average_swap(&arenas);
@@ -196,6 +224,7 @@ static gp_status measure_epoch(train_session *session, train_epoch_row *row, tra
   train_pass pass = {0};
   train_meter test;
   GP_TRY(train_pass_run(session, &pass, result));
+  GP_TRY(train_ranks_check_replicas(&session->ranks, session->net));
   GP_TRY(test_pass_run(session, &test, result));
   *row = (train_epoch_row){
       .epoch = state->epoch + 1,
@@ -230,35 +259,42 @@ static void move_to_next_epoch(train_state *state, const train_epoch_row *row, c
 
 /* The order of the files matters: a run that is killed between two of them resumes from the last checkpoint and makes
  * the others again, so the checkpoint that says an epoch is done comes after what the epoch leaves behind. */
-static gp_status run_epoch(train_session *session, train_result *result) {
+static gp_status keep_epoch(train_session *session, const train_epoch_row *row, const model_info *before,
+                            train_result *result) {
   gp_status status = GP_OK;
   train_state *state = &session->state;
-  train_epoch_row row;
   char name[64] = TRAIN_LAST_NAME;
-  const model_info before = session->info; /* of it, the validation */
-  GP_TRY(measure_epoch(session, &row, result));
   const bool whole = state->batch == session->batches;
-  GP_TRY(whole ? train_report_epoch(session->report, &row) : train_report_cut_epoch(session->report, &row));
+  if (session->report != NULL)
+    GP_TRY(whole ? train_report_epoch(session->report, row) : train_report_cut_epoch(session->report, row));
   if (session->observer != NULL && session->observer->epoch_end != NULL)
-    session->observer->epoch_end(session->observer->context, &row, session->config->epochs);
+    session->observer->epoch_end(session->observer->context, row, session->config->epochs);
   /* Cut short by --max-steps, the checkpoint stands inside the epoch, as if that had not been tested, and the best of
    * the whole epochs stays: resumed, the run makes the files of one that was never cut. */
-  if (whole || state->best_epoch == 0) GP_TRY(keep_best(session, &row, result));
+  if (whole || state->best_epoch == 0) GP_TRY(keep_best(session, row, result));
   if (whole) {
-    move_to_next_epoch(state, &row, result);
+    move_to_next_epoch(state, row, result);
     if (!session->config->save_last_checkpoint)
       snprintf(name, sizeof name, "checkpoint_epoch%03" PRId64 ".safetensors", state->epoch);
   } else {
-    session->info.epoch = before.epoch;
-    session->info.val_loss = before.val_loss;
-    session->info.val_top1 = before.val_top1;
-    session->info.val_top5 = before.val_top5;
+    session->info.epoch = before->epoch;
+    session->info.val_loss = before->val_loss;
+    session->info.val_top1 = before->val_top1;
+    session->info.val_top5 = before->val_top5;
   }
   GP_TRY(write_checkpoint(session, name, result));
   if (whole && session->over_earlier) GP_TRY(train_session_clear_earlier(session, name));
-  draw_curves(session);
+  if (train_ranks_first(&session->ranks)) draw_curves(session);
 cleanup:
   return status;
+}
+
+static gp_status run_epoch(train_session *session, train_result *result) {
+  train_epoch_row row;
+  const model_info before = session->info; /* of it, the validation */
+  gp_status status = measure_epoch(session, &row, result);
+  if (status != GP_OK) return status;
+  return dist_agree_later(session->ranks.comm, keep_epoch(session, &row, &before, result));
 }
 
 /* ---- The run ---- */
@@ -289,8 +325,9 @@ static gp_status train_epochs(train_session *session, train_result *result) {
     if (out_of_steps(session)) break;
   }
   if (status != GP_ERROR_INTERRUPTED) return status;
-  gp_status written = write_checkpoint(session, TRAIN_LAST_NAME, result);
-  return written == GP_OK ? gp_fail(status, "stopped by a signal after step %" PRId64, state->step) : written;
+  gp_status written = dist_agree_later(session->ranks.comm, write_checkpoint(session, TRAIN_LAST_NAME, result));
+  if (written != GP_OK) return written;
+  return dist_agree(session->ranks.comm, gp_fail(status, "stopped by a signal after step %" PRId64, state->step));
 }
 
 /* Of whole batches, or their parts: the last, smaller batch of an epoch has a plan of its own. */
@@ -308,7 +345,7 @@ cleanup:
 }
 
 static gp_status train_profiled(train_session *session, train_result *result) {
-  if (!session->config->profile) return train_epochs(session, result);
+  if (!session->config->profile || !train_ranks_first(&session->ranks)) return train_epochs(session, result);
   gp_status status = nn_plan_time(session->train_plans.plans[0].plan);
   if (status != GP_OK) return status;
   status = train_epochs(session, result);
@@ -319,19 +356,29 @@ static gp_status train_profiled(train_session *session, train_result *result) {
              : written;
 }
 
-gp_status train_run(const train_config *config, const train_observer *observer, train_result *result) {
+gp_status train_run_ranks(const train_config *config, const train_observer *observer, dist_comm *comm,
+                          train_result *result) {
   gp_status status = GP_OK;
   train_session session = {0};
   train_meter meter;
   *result = (train_result){.val_loss = NAN, .val_top1 = NAN, .val_top5 = NAN};
-  GP_TRY(train_session_open(&session, config, observer));
+  GP_TRY(train_session_open(&session, config, observer, comm));
   begin_result(&session, result);
   /* Newer than what an earlier run left: killed before its first checkpoint, this run is resumed and not that one. */
-  if (session.over_earlier) GP_TRY(write_checkpoint(&session, TRAIN_LAST_NAME, result));
+  if (session.over_earlier) status = write_checkpoint(&session, TRAIN_LAST_NAME, result);
+  GP_TRY(dist_agree_later(comm, status));
   GP_TRY(config->evaluate ? test_pass_run(&session, &meter, result) : train_profiled(&session, result));
 cleanup:
   result->epochs = session.state.epoch;
   result->steps = session.state.step;
   train_session_close(&session);
+  return status;
+}
+
+gp_status train_run(const train_config *config, const train_observer *observer, train_result *result) {
+  dist_comm *comm = NULL;
+  gp_status status = dist_comm_open_single(&comm);
+  if (status == GP_OK) status = train_run_ranks(config, observer, comm, result);
+  dist_comm_close(&comm);
   return status;
 }

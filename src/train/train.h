@@ -2,6 +2,7 @@
 #ifndef GP_TRAIN_TRAIN_H
 #define GP_TRAIN_TRAIN_H
 
+#include "dist/comm.h"
 #include "train/observer.h"
 #include "train/recipe.h"
 
@@ -21,5 +22,11 @@ void train_result_clear(train_result *result);
  *
  * GP_ERROR_INTERRUPTED after a stop request (train/stop.h): result->checkpoint is where to resume. Otherwise the errors of the parts; files written before stay. *result is valid in every case. */
 GP_NODISCARD gp_status train_run(const train_config *config, const train_observer *observer, train_result *result);
+
+/* The same by several ranks, which share every batch; each calls it with the same configuration. Rank 0 alone reads the checkpoint,
+ * writes files and tells the observer; others tell theirs of their bad images only. A failure is one of all ranks, but
+ * where dist_agreed() says no: then the others wait, and must be ended by dist_abort(). */
+GP_NODISCARD gp_status train_run_ranks(const train_config *config, const train_observer *observer, dist_comm *comm,
+                                       train_result *result);
 
 #endif
