@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 
 #include "base/status.h"
+#include "cli/ranks.h"
 #include "data/source.h"
 #include "models/models.h"
 #include "train/atomic_file.h"
@@ -48,18 +49,24 @@ cleanup:
   return status;
 }
 
-int cli_run(const cli_command *command, const cli_course *course, int argc, char *const argv[]) {
-  int code = CLI_OK;
+static int run_course(const cli_command *command, const cli_course *course, int argc, char *const argv[]) {
   gp_status status = read_arguments(course, argc, argv);
-  if (status != GP_OK) {
-    code = cli_fail_usage(status);
-  } else if (*course->help) {
-    cli_print_help(command, course->table);
-  } else {
-    status = course->run(course->config);
-    const bool usage = course->wrong_usage != NULL && *course->wrong_usage;
-    if (status != GP_OK) code = usage ? cli_fail_usage(status) : cli_fail(status);
+  if (status != GP_OK) return cli_fail_usage(status);
+  if (*course->help) {
+    if (!cli_quiet) cli_print_help(command, course->table);
+    return CLI_OK;
   }
+  status = course->run(course->config);
+  if (course->comm != NULL) cli_ranks_end_if_alone(*course->comm, status, "");
+  const bool usage = course->wrong_usage != NULL && *course->wrong_usage;
+  return status == GP_OK ? CLI_OK : usage ? cli_fail_usage(status) : cli_fail(status);
+}
+
+int cli_run(const cli_command *command, const cli_course *course, int argc, char *const argv[]) {
+  gp_status status = course->comm == NULL ? GP_OK : cli_ranks_open(course->comm);
+  if (status != GP_OK) return cli_fail(status);
+  const int code = run_course(command, course, argc, argv);
+  if (course->comm != NULL) dist_comm_close(course->comm);
   options_clear(course->table, course->config);
   return code;
 }

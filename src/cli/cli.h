@@ -2,6 +2,7 @@
 #ifndef GP_CLI_CLI_H
 #define GP_CLI_CLI_H
 
+#include "dist/comm.h"
 #include "nn/nn.h"
 #include "train/option.h"
 
@@ -50,6 +51,7 @@ typedef struct cli_course {
   gp_status (*check)(
       void *config); /* what the table cannot say of the arguments; NULL: nothing. Not asked for --help */
   gp_status (*run)(void *config);
+  dist_comm **comm; /* opened before the arguments are read, for commands that several ranks run as one; NULL: others */
   const bool *wrong_usage; /* set by `run` where it fails for an argument, not for what it found; or NULL */
 } cli_course;
 

@@ -1,12 +1,12 @@
 /* gausspool test */
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "base/status.h"
 #include "cli/apply.h"
 #include "cli/cli.h"
 #include "cli/leave_out.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/ranks.h"
 #include "train/evaluate.h"
 #include "train/npy.h"
 
@@ -20,6 +20,7 @@ typedef struct test_config {
   int on_bad_image; /* index into its choices: */
   int precision;
   bool flip_average, help;
+  dist_comm *comm; /* no option */
 } test_config;
 
 enum { BAD_FAIL = 0, BAD_SKIP };
@@ -121,21 +122,23 @@ static gp_status prepare(tester *t) {
   /* An image that the list leaves out may be one that cannot be read; report_bad() tells them apart. */
   const bool mark = listed || config->on_bad_image == BAD_SKIP;
   const int64_t samples = data_source_get_info(t->model.source)->count, classes = t->model.info.classes;
-  GP_TRY(cli_check_output(config->logits_out));
-  GP_TRY(cli_check_output(config->per_class));
-  GP_TRY(cli_check_output(config->confusion));
+  const data_share share = {DATA_SHARE_BATCHES, dist_rank(config->comm), dist_size(config->comm)};
+  for (int i = 0; i < 3 && dist_rank(config->comm) == 0; ++i)
+    GP_TRY(cli_check_output((const char *[]){config->logits_out, config->per_class, config->confusion}[i]));
   if (listed) GP_TRY(cli_leave_out(&t->left_out, t->model.source, config->nonblacklist));
   if (config->logits_out[0] != '\0') GP_TRY(GP_ALLOC(&t->logits, (size_t)(samples * classes)));
   if (confusion || config->per_class[0] != '\0') GP_TRY(train_tally_create(&t->tally, classes, confusion));
   GP_TRY(data_loader_create(&t->loader, &(data_loader_desc){.source = t->model.source,
                                                             .transform = cli_model_transform(&t->model),
                                                             .batch_size = config->batch_size,
+                                                            .share = share,
                                                             .bad = mark ? DATA_BAD_MARK : DATA_BAD_FAIL,
                                                             .report_bad = report_bad,
                                                             .context = t,
                                                             .workers = (int32_t)config->workers}));
-  GP_TRY(train_plans_create(&t->plans, t->model.net,
-                            &(train_plans_desc){.mode = NN_INFER, .batch = config->batch_size, .samples = samples}));
+  GP_TRY(train_plans_create(
+      &t->plans, t->model.net,
+      &(train_plans_desc){.mode = NN_INFER, .batch = config->batch_size, .samples = samples, .share = share}));
 cleanup:
   return status;
 }
@@ -150,9 +153,11 @@ static gp_status evaluate(tester *t, const train_observer *observer) {
                                                        .flip_average = t->config->flip_average,
                                                        .left_out = t->left_out.samples,
                                                        .refusal = t->refusal,
+                                                       .comm = t->config->comm,
                                                        .tally = t->tally,
                                                        .logits = t->logits}));
-  cli_print_scores(train_meter_loss(&meter), train_meter_top1(&meter), train_meter_top5(&meter));
+  if (dist_rank(t->config->comm) == 0)
+    cli_print_scores(train_meter_loss(&meter), train_meter_top1(&meter), train_meter_top5(&meter));
 cleanup:
   return status;
 }
@@ -191,31 +196,40 @@ static void print_task(const tester *t) {
   putchar('\n');
 }
 
+static gp_status open_test(tester *t) {
+  gp_status status = GP_OK;
+  const test_config *config = t->config;
+  GP_TRY(cli_model_open(&t->model, &(cli_model_desc){.path = config->model_file,
+                                                     .arch = config->arch,
+                                                     .pool = config->pool,
+                                                     .dataset = config->dataset,
+                                                     .data = config->data,
+                                                     .skip_bad = config->on_bad_image == BAD_SKIP,
+                                                     .open_source = true,
+                                                     .batch = config->batch_size,
+                                                     .precision = (nn_precision)config->precision}));
+  GP_TRY(prepare(t));
+cleanup:
+  return status;
+}
+
 static gp_status test(void *opaque) {
   const test_config *config = opaque;
+  const bool first = dist_rank(config->comm) == 0;
   gp_status status = GP_OK;
   tester t = {.config = config};
   cli_progress *progress = NULL;
   train_observer observer = {0};
-  if (config->threads > 0) gp_set_max_threads((int32_t)config->threads);
-  GP_TRY(cli_model_open(&t.model, &(cli_model_desc){.path = config->model_file,
-                                                    .arch = config->arch,
-                                                    .pool = config->pool,
-                                                    .dataset = config->dataset,
-                                                    .data = config->data,
-                                                    .skip_bad = config->on_bad_image == BAD_SKIP,
-                                                    .open_source = true,
-                                                    .batch = config->batch_size,
-                                                    .precision = (nn_precision)config->precision}));
-  GP_TRY(prepare(&t));
-  print_task(&t);
+  GP_TRY(cli_ranks_set_threads(config->comm, config->threads, NULL));
+  GP_TRY(dist_agree_later(config->comm, open_test(&t)));
+  if (first) print_task(&t);
   /* A bar for whoever looks on; nothing into files and pipes but the result. */
-  if (isatty(STDERR_FILENO)) {
+  if (isatty(STDERR_FILENO) && first) {
     GP_TRY(cli_progress_create(&progress, &(cli_progress_desc){.stream = stderr}));
     observer = cli_progress_observer(progress);
   }
   GP_TRY(evaluate(&t, &observer));
-  GP_TRY(write_results(&t));
+  GP_TRY(dist_agree_later(config->comm, first ? write_results(&t) : GP_OK));
 cleanup:
   cli_progress_destroy(&progress);
   clear(&t);
@@ -231,6 +245,7 @@ static gp_status check(void *opaque) {
 
 int command_test(const cli_command *command, int argc, char *const argv[]) {
   test_config config = {0};
-  const cli_course course = {.table = &table, .config = &config, .help = &config.help, .check = check, .run = test};
+  const cli_course course = {
+      .table = &table, .config = &config, .help = &config.help, .check = check, .run = test, .comm = &config.comm};
   return cli_run(command, &course, argc, argv);
 }

@@ -73,8 +73,9 @@ static result run(bool norm, int64_t count, int64_t parts) {
                       .parts = data_parts(count, plans.largest),
                       .first = first,
                       .whole = count},
-        &r.meter, &r.loss));
+        &r.meter));
   }
+  r.loss = train_meter_loss(&r.meter);
   memcpy(r.gradient, arenas.gradient, r.count * sizeof(float));
   train_plans_clear(&plans);
   nn_net_destroy(&net);

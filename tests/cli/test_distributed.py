@@ -1,0 +1,257 @@
+"""Several ranks under mpirun: they train as one process does, test alike, resume in any number, and end in good order."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import PROGRAM, ROOT, TIMEOUT, environment, fails, succeeds, train_arguments, write_data
+
+# More ranks than processors are meant here: those that wait give theirs up, and nobody is bound to one.
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+       "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
+       "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_btl": "self,vader,tcp"}
+STEPS_PER_EPOCH = 5  # 256 images in batches of 60, and 16
+
+
+def command(ranks, *arguments):
+    return ["mpirun", "-np", str(ranks), str(PROGRAM), *map(str, arguments)]
+
+
+def mpirun(ranks, *arguments):
+    return subprocess.run(command(ranks, *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=TIMEOUT, cwd=ROOT, env={**environment(), **MPI, "OMP_NUM_THREADS": "1"})
+
+
+def succeeds_with(ranks, *arguments):
+    result = mpirun(ranks, *arguments)
+    assert result.returncode == 0, f"status {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def lines_of_program(stderr):
+    return [line for line in stderr.splitlines() if line.startswith("gausspool: ")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def launcher():
+    if not shutil.which("mpirun"):
+        pytest.skip("no mpirun here (Debian: openmpi-bin)")
+    result = mpirun(2, "train", "--help")
+    if "has no MPI" in result.stderr:
+        pytest.skip("gausspool is built without MPI (Debian: libopenmpi-dev)")
+    assert result.returncode == 0 and result.stdout.count("usage: gausspool train") == 1, result.stderr
+
+
+def arguments(data, out, **more):
+    """A training whose rounding errors stay small: a low rate, and the batch norms see at least 16 images."""
+    settings = {"threads": 1, "batch_size": 60, "lr": 0.0002, "schedule": "step", "epochs": 4, "sync_bn": True, "max_steps": 20, **more}
+    return train_arguments(data, out, **settings)
+
+
+def losses(out):
+    with open(Path(out) / "log.jsonl") as file:
+        return [record["loss"] for record in map(json.loads, file) if record["kind"] == "step"]
+
+
+def differences(out, reference):
+    ours, expected = losses(out), losses(reference)
+    assert len(ours) == len(expected)
+    return [abs(a - b) / abs(b) for a, b in zip(ours, expected)]
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "out"
+    succeeds(*arguments(data, out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def two(data, tmp_path_factory):
+    """Two ranks to the end."""
+    out = tmp_path_factory.mktemp("two") / "out"
+    return succeeds_with(2, *arguments(data, out)), out
+
+
+# ---- As one process ---------------------------------------------------------------------------
+
+def test_two_ranks_follow_one_process(alone, two):
+    result, out = two
+    assert max(differences(out, alone)) < 1e-5
+    assert "2 ranks" in result.stdout and result.stdout.count("epoch 4/4  lr") == 1 and "\r" not in result.stdout
+
+
+def test_four_ranks_without_a_sample_each(data, tmp_path):
+    """Of batches of 127 two images are left for four ranks; gradients in many buckets."""
+    settings = {"batch_size": 127, "epochs": 3, "max_steps": 9, "lr": 0.0005}
+    succeeds(*arguments(data, tmp_path / "one", **settings))
+    succeeds_with(4, *arguments(data, tmp_path / "four", bucket_size=16, **settings))
+    assert max(differences(tmp_path / "four", tmp_path / "one")) < 1e-4
+
+
+def test_shares_of_their_own_statistics(data, alone, tmp_path):
+    succeeds_with(2, *arguments(data, tmp_path, sync_bn=None, max_steps=6))
+    ours = losses(tmp_path)
+    assert all(0 < loss < 10 for loss in ours)
+    assert 1e-4 < max(abs(a - b) / b for a, b in zip(ours, losses(alone))) < 0.5
+
+
+def test_gradients_as_bfloat16(data, alone, tmp_path):
+    succeeds_with(2, *arguments(data, tmp_path, reduce_precision="bfloat16", max_steps=6))
+    difference = max(abs(a - b) / b for a, b in zip(losses(tmp_path), losses(alone)))
+    assert 1e-7 < difference < 0.02
+
+
+def test_parts_and_averages(data, tmp_path):
+    """Each rank takes its share in two parts; an average of the weights is kept beside."""
+    settings = {"accumulate": 2, "ema_decay": 0.9, "max_steps": 6}
+    succeeds_with(2, *arguments(data, tmp_path / "two", **settings))
+    succeeds_with(2, *arguments(data, tmp_path / "again", **settings))
+    for name in ("checkpoint_last.safetensors", "model_best.safetensors"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_tests_are_the_same_to_the_digit(trained, tmp_path):
+    data = write_data(tmp_path / "data", train_images=1, test_images=130)
+    files = ("logits.npy", "classes.csv", "confusion.csv")
+
+    def test(ranks):
+        out = tmp_path / str(ranks)
+        out.mkdir()
+        options = ("test", "--model-file", trained.model, "--data", data, "--batch-size", 20, "--threads", 1, "--flip-average",
+                   "--logits-out", out / files[0], "--per-class", out / files[1], "--confusion", out / files[2])
+        result = succeeds(*options) if ranks == 1 else succeeds_with(ranks, *options)
+        return result.stdout, [(out / name).read_bytes() for name in files]
+
+    expected = test(1)
+    for ranks in (2, 4):
+        assert test(ranks) == expected
+
+
+# ---- Resuming ---------------------------------------------------------------------------------
+
+def resumed(data, source, out, ranks):
+    shutil.copytree(source, out)
+    options = arguments(data, out, resume=out)
+    return succeeds(*options) if ranks == 1 else succeeds_with(ranks, *options)
+
+
+def test_resume_in_mid_epoch(data, alone, two, tmp_path):
+    """As many ranks go on bit for bit, others but for rounding."""
+    cut = tmp_path / "cut"
+    succeeds_with(2, *arguments(data, cut, max_steps=7))
+    for ranks in (1, 2, 4):
+        out = tmp_path / f"on{ranks}"
+        result = resumed(data, cut, out, ranks)
+        assert "1 epochs and 2 of 5 batches done" in result.stdout
+        assert ("the checkpoint's run had 2 ranks" in result.stdout) == (ranks != 2)
+        assert max(differences(out, alone)) < 1e-5
+        same = (out / "checkpoint_epoch004.safetensors").read_bytes() == (two[1] / "checkpoint_epoch004.safetensors").read_bytes()
+        assert same == (ranks == 2)
+
+
+# ---- Ends -------------------------------------------------------------------------------------
+
+def ranks_of(out):
+    """Process numbers by rank, of the ranks that write into this folder."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        rank = [entry.split(b"=")[1] for entry in variables if entry.startswith(b"OMPI_COMM_WORLD_RANK=")]
+        if rank and str(out).encode() in words and words[0] == str(PROGRAM).encode():
+            found[int(rank[0])] = int(folder.name)
+    return found
+
+
+def start_and_wait(data, out, ranks, **more):
+    """A long run that has written its first checkpoint."""
+    options = arguments(data, out, checkpoint_every=2, max_steps=None, epochs=200, **more)
+    process = subprocess.Popen(command(ranks, *options), cwd=ROOT, env={**environment(), **MPI, "OMP_NUM_THREADS": "1"},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not (out / "checkpoint_last.safetensors").exists() or len(ranks_of(out)) < ranks:
+        assert process.poll() is None and time.monotonic() < limit, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_rank_ends_the_run(data, two, tmp_path, killed):
+    process = start_and_wait(data, tmp_path, 2)
+    os.kill(ranks_of(tmp_path)[killed], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert re.search(rf"process rank {killed} .*signal 9", stderr), stderr
+    if killed != 0:
+        assert f"resume with: mpirun -np 2 {PROGRAM} train" in stderr and f"--resume {tmp_path}" in stderr, stderr
+    assert not ranks_of(tmp_path)
+    succeeds_with(2, *arguments(data, tmp_path, resume=tmp_path))
+    for name in ("checkpoint_epoch004.safetensors", "model_best.safetensors"):
+        assert (tmp_path / name).read_bytes() == (two[1] / name).read_bytes()
+
+
+def test_a_signal_stops_all_after_the_same_step(data, tmp_path):
+    process = start_and_wait(data, tmp_path, 2)
+    process.send_signal(signal.SIGUSR1)  # mpirun hands it on
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    stopped = [line for line in lines_of_program(stderr) if "stopped by a signal after step" in line]
+    assert len(stopped) == 1, stderr
+    assert "resume with: mpirun -np 2" in stdout
+    step = int(stopped[0].split()[-1])
+    result = succeeds_with(2, *arguments(data, tmp_path, resume=tmp_path, epochs=200, max_steps=step + 1))
+    assert f"{(step // STEPS_PER_EPOCH)} epochs and {step % STEPS_PER_EPOCH} of" in result.stdout
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"data": "/nowhere"}, "/nowhere"),
+    ({"batch_size": 1}, "expected at least a sample for each of the 2 ranks"),
+    ({"batch_size": 253, "sync_bn": None}, "--sync-bn"),
+    ({"lr": "x"}, "lr"),
+    ({"resume": "/nowhere"}, "/nowhere"),
+])
+def test_one_message_for_all(data, tmp_path, changes, words):
+    result = mpirun(2, *arguments(**{"data": data, "out": tmp_path, **changes}))
+    assert result.returncode != 0
+    lines = lines_of_program(result.stderr)
+    assert len(lines) == 1 and words in lines[0], result.stderr
+
+
+def test_diverging_is_one_message(data, tmp_path):
+    result = mpirun(2, *arguments(data, tmp_path, lr=1e6, epochs=2, max_steps=None))
+    lines = lines_of_program(result.stderr)
+    assert result.returncode != 0 and len(lines) == 1 and "diverged" in lines[0], result.stderr
+
+
+def test_a_stopped_rank_is_not_waited_for_for_ever(data, tmp_path):
+    process = start_and_wait(data, tmp_path, 2, rank_timeout=3)
+    os.kill(ranks_of(tmp_path)[1], signal.SIGSTOP)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    lines = lines_of_program(stderr)
+    assert len(lines) == 1 and "rank 0 of 2" in lines[0] and "has waited 3 s" in lines[0], stderr
+    assert "resume with: mpirun -np 2" in stderr
+
+
+def test_a_launcher_of_another_mpi(data, tmp_path):
+    """Four processes that do not see each other would be four runs in one folder."""
+    result = subprocess.run([PROGRAM, *arguments(data, tmp_path)], env={**environment(), **MPI, "PMI_SIZE": "4"}, cwd=ROOT,
+                            capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+    assert result.returncode == 1 and "MPI sees 1" in result.stderr and not list(tmp_path.iterdir())
+
+
+def test_crowded_machines_are_warned_of(data, tmp_path):
+    result = mpirun(2, *arguments(data, tmp_path, threads=4 * os.cpu_count(), max_steps=1, epochs=1))
+    assert "warning: 2 ranks" in result.stdout
