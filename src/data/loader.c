@@ -10,22 +10,25 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MESSAGE_SIZE = 1024, LEAST_BAD = 16 };
 
-/* A sample that was left out. */
+/* A sample that was left out, and for which place of the part: the turn-th tried there. */
 typedef struct bad_sample {
-  int64_t index;
+  int64_t place, turn, index;
   char message[256];
 } bad_sample;
 
-/* One place of the ring. Part p of the epoch lies in slot p % ring. It belongs to the worker that fills it until `ready`,
- * then to the caller until the next data_loader_next(). */
+/* One place of the ring. Part p of the epoch lies in slot p % ring. It belongs to the workers, which fill it together, until
+ * `ready`, then to the caller until the next data_loader_next(). */
 typedef struct ring_slot {
   data_batch batch;
   bool ready;
-  gp_status status; /* of the batch; not GP_OK: `message` says why */
+  int64_t left;               /* samples that are not filled in yet */
+  gp_status status;           /* of the batch; not GP_OK: `message` says why */
+  _Atomic int64_t fail_place; /* the first sample that failed, whoever comes to it first; INT64_MAX: none */
   char message[MESSAGE_SIZE];
   bad_sample *bad; /* [bad_count of loader->most_bad] */
   int64_t bad_count;
@@ -52,6 +55,7 @@ struct data_loader {
   data_sample sample;            /* scratch of the caller's thread */
   data_bad_policy bad;
   int64_t most_bad; /* of one part */
+  int64_t run;      /* samples that a worker takes at a time */
   void (*report_bad)(void *context, const char *name, const char *message);
   void *context;
   uint8_t *seen_bad; /* [count] bits, with other policies than to fail */
@@ -63,12 +67,13 @@ struct data_loader {
   int64_t next_out; /* the part data_loader_next() gives next */
   double wait_seconds;
 
-  pthread_mutex_t mutex; /* guards what follows, and the slots' `ready` */
+  pthread_mutex_t mutex; /* guards what follows, and of the slots all but the samples that somebody fills in */
   pthread_cond_t changed_for_workers, changed_for_caller;
   bool lock_made, workers_wait_made, caller_wait_made;
-  int64_t next_fill;  /* the part that the next free worker takes */
+  int64_t next_fill;  /* the part of which the next free worker takes a run */
+  int64_t next_place; /* where that begins */
   int64_t end_fill;   /* parts from here on find their slot taken, or do not exist */
-  int32_t busy;       /* workers that fill a slot */
+  int32_t busy;       /* workers that fill a run */
   bool stop;          /* the workers are to end */
   atomic_bool cancel; /* parts being filled are not wanted any more; read without the lock */
 };
@@ -90,20 +95,22 @@ static int64_t index_at(const data_loader *loader, int64_t position) {
 }
 
 /* Whether the sample of this failure may be left out: notes it then. */
-static bool leave_out(const data_loader *loader, ring_slot *slot, int64_t index, gp_status status) {
+static bool leave_out(data_loader *loader, ring_slot *slot, const bad_sample *bad, gp_status status) {
   if (loader->bad == DATA_BAD_FAIL || status == GP_ERROR_OUT_OF_MEMORY) return false;
-  if (slot->bad_count == loader->most_bad) {
-    (void)!gp_fail_in(status, "%" PRId64 " bad images in one batch, the last", slot->bad_count + 1);
-    return false;
+  pthread_mutex_lock(&loader->mutex);
+  const bool room = slot->bad_count < loader->most_bad;
+  if (room) {
+    bad_sample *noted = &slot->bad[slot->bad_count++];
+    *noted = *bad;
+    snprintf(noted->message, sizeof noted->message, "%s", gp_last_error());
   }
-  bad_sample *bad = &slot->bad[slot->bad_count++];
-  bad->index = index;
-  snprintf(bad->message, sizeof bad->message, "%s", gp_last_error());
-  return true;
+  pthread_mutex_unlock(&loader->mutex);
+  if (!room) (void)!gp_fail_in(status, "%" PRId64 " bad images in one batch, the last", loader->most_bad + 1);
+  return room;
 }
 
 /* Place i of the part. */
-static gp_status fill_place(const data_loader *loader, ring_slot *slot, int64_t i, data_sample *sample) {
+static gp_status fill_place(data_loader *loader, ring_slot *slot, int64_t i, data_sample *sample) {
   data_batch *batch = &slot->batch;
   const int64_t first = batch->number * loader->cut.batch_size + batch->first + i;
   float *dst = batch->images + (size_t)i * loader->image_size;
@@ -112,16 +119,37 @@ static gp_status fill_place(const data_loader *loader, ring_slot *slot, int64_t 
     gp_status status = fill_sample(loader, index, sample, dst);
     batch->indices[i] = index;
     batch->labels[i] = data_source_label(loader->source, index);
-    if (status == GP_OK || !leave_out(loader, slot, index, status)) return status;
+    const bad_sample bad = {.place = i, .turn = next, .index = index};
+    if (status == GP_OK || !leave_out(loader, slot, &bad, status)) return status;
     if (loader->bad == DATA_BAD_REPLACE) continue;
     batch->labels[i] = -1;
-    batch->marked++;
     memset(dst, 0, loader->image_size * sizeof *dst);
     return GP_OK;
   }
 }
 
-static void fill_slot(data_loader *loader, ring_slot *slot, int64_t part, data_sample *sample) {
+/* A sample that fails its part: of several the first one counts, so that it does not matter who is faster. */
+static void note_failure(data_loader *loader, ring_slot *slot, int64_t i, gp_status status) {
+  pthread_mutex_lock(&loader->mutex);
+  if (i < atomic_load_explicit(&slot->fail_place, memory_order_relaxed)) {
+    atomic_store_explicit(&slot->fail_place, i, memory_order_relaxed);
+    slot->status = status;
+    snprintf(slot->message, sizeof slot->message, "%s", gp_last_error());
+  }
+  pthread_mutex_unlock(&loader->mutex);
+}
+
+/* Places first … end − 1. Those behind a failure are not needed any more. */
+static void fill_run(data_loader *loader, ring_slot *slot, int64_t first, int64_t end, data_sample *sample) {
+  for (int64_t i = first; i < end; ++i) {
+    if (atomic_load_explicit(&loader->cancel, memory_order_relaxed)) return;
+    if (i > atomic_load_explicit(&slot->fail_place, memory_order_relaxed)) return;
+    gp_status status = fill_place(loader, slot, i, sample);
+    if (status != GP_OK) note_failure(loader, slot, i, status);
+  }
+}
+
+static void begin_slot(const data_loader *loader, ring_slot *slot, int64_t part) {
   data_batch *batch = &slot->batch;
   const data_piece piece = data_cut_piece(&loader->cut, part);
   batch->number = piece.batch;
@@ -130,14 +158,22 @@ static void fill_slot(data_loader *loader, ring_slot *slot, int64_t part, data_s
   batch->first = piece.first;
   batch->count = piece.count;
   batch->whole = piece.whole;
-  batch->marked = 0;
+  slot->left = piece.count;
   slot->bad_count = 0;
   slot->status = GP_OK;
-  for (int64_t i = 0; i < batch->count && slot->status == GP_OK; ++i) {
-    if (atomic_load_explicit(&loader->cancel, memory_order_relaxed)) return;
-    slot->status = fill_place(loader, slot, i, sample);
-  }
-  if (slot->status != GP_OK) snprintf(slot->message, sizeof slot->message, "%s", gp_last_error());
+  atomic_store_explicit(&slot->fail_place, INT64_MAX, memory_order_relaxed);
+}
+
+static int compare_bad(const void *a, const void *b) {
+  const bad_sample *one = a, *other = b;
+  const int64_t difference = one->place != other->place ? one->place - other->place : one->turn - other->turn;
+  return difference < 0 ? -1 : difference > 0;
+}
+
+/* What was left out, in the order of the samples. */
+static void end_slot(const data_loader *loader, ring_slot *slot) {
+  if (slot->bad_count > 1) qsort(slot->bad, (size_t)slot->bad_count, sizeof *slot->bad, compare_bad);
+  slot->batch.marked = loader->bad == DATA_BAD_MARK ? slot->bad_count : 0;
 }
 
 /* ---- Workers --------------------------------------------------------------------------------- */
@@ -151,14 +187,19 @@ static void *work(void *argument) {
       pthread_cond_wait(&loader->changed_for_workers, &loader->mutex);
       continue;
     }
-    int64_t part = loader->next_fill++;
-    ring_slot *slot = &loader->slots[part % loader->ring];
+    ring_slot *slot = &loader->slots[loader->next_fill % loader->ring];
+    const int64_t first = loader->next_place;
+    if (first == 0) begin_slot(loader, slot, loader->next_fill);
+    const int64_t count = slot->batch.count, end = count - first > loader->run ? first + loader->run : count;
+    loader->next_place = end < count ? end : 0;
+    loader->next_fill += end == count;
     loader->busy++;
     pthread_mutex_unlock(&loader->mutex);
-    fill_slot(loader, slot, part, &self->sample);
+    fill_run(loader, slot, first, end, &self->sample);
     pthread_mutex_lock(&loader->mutex);
     loader->busy--;
-    slot->ready = true;
+    slot->left -= end - first;
+    slot->ready = slot->left == 0;
     pthread_cond_signal(&loader->changed_for_caller);
   }
   pthread_mutex_unlock(&loader->mutex);
@@ -187,6 +228,7 @@ static void halt_workers(data_loader *loader) {
   atomic_store_explicit(&loader->cancel, true, memory_order_relaxed);
   pthread_mutex_lock(&loader->mutex);
   loader->end_fill = loader->next_fill;
+  loader->next_place = 0;
   while (loader->busy > 0) pthread_cond_wait(&loader->changed_for_caller, &loader->mutex);
   pthread_mutex_unlock(&loader->mutex);
   atomic_store_explicit(&loader->cancel, false, memory_order_relaxed);
@@ -242,10 +284,7 @@ static data_cut cut_epoch(const data_loader_desc *desc, int64_t *ring) {
   const int64_t samples = data_source_get_info(desc->source)->count;
   const int64_t part_size = desc->part_size > 0 ? desc->part_size : desc->batch_size;
   const data_cut cut = data_cut_epoch(&desc->share, samples, desc->batch_size, part_size, desc->drop_last);
-  const int64_t most = cut.batch_parts < desc->workers + 1 ? cut.batch_parts : desc->workers + 1;
-  *ring = most > DATA_DEFAULT_RING ? most : DATA_DEFAULT_RING;
-  if (desc->ring > 0) *ring = desc->ring;
-  if (desc->workers == 0) *ring = 1;
+  *ring = desc->workers == 0 ? 1 : desc->ring > 0 ? desc->ring : DATA_DEFAULT_RING;
   if (*ring > cut.parts) *ring = cut.parts;
   return cut;
 }
@@ -317,6 +356,8 @@ gp_status data_loader_create(data_loader **out, const data_loader_desc *desc) {
   loader->worker_count = desc->workers;
   loader->bad = desc->bad;
   loader->most_bad = desc->batch_size > LEAST_BAD ? desc->batch_size : LEAST_BAD;
+  loader->run = loader->cut.part_size / (2 * (desc->workers > 0 ? desc->workers : 1));
+  if (loader->run < 1) loader->run = 1;
   loader->report_bad = desc->report_bad;
   loader->context = desc->context;
   if (desc->bad != DATA_BAD_FAIL) GP_TRY(GP_ALLOC(&loader->seen_bad, (size_t)(loader->cut.samples / 8 + 1)));
@@ -421,10 +462,13 @@ gp_status data_loader_next(data_loader *loader, const data_batch **batch) {
   int64_t part = loader->next_out++;
   ring_slot *slot = &loader->slots[part % loader->ring];
   double before = gp_seconds();
-  if (loader->worker_count == 0)
-    fill_slot(loader, slot, part, &loader->sample);
-  else
+  if (loader->worker_count == 0) {
+    begin_slot(loader, slot, part);
+    fill_run(loader, slot, 0, slot->batch.count, &loader->sample);
+  } else {
     await_slot(loader, slot, part);
+  }
+  end_slot(loader, slot);
   loader->wait_seconds += gp_seconds() - before;
   report_bad(loader, slot);
   if (slot->status != GP_OK) return gp_fail(slot->status, "%s", slot->message);

@@ -68,9 +68,9 @@ GP_NODISCARD gp_status data_loader_create(data_loader **out, const data_loader_d
 /* Stops the workers, after at most the sample each is at, and releases everything. Takes NULL, leaves NULL. */
 void data_loader_destroy(data_loader **loader);
 
-/* Images that a loader of this description holds memory for, all of the transform's size. Where desc->ring is 0: one part
- * without workers, else DATA_DEFAULT_RING parts; or more, one for each worker and the caller, if they make no more than one
- * batch. The description must be one that data_loader_create() takes. */
+/* Images that a loader of this description holds memory for, all of the transform's size. Where desc->ring is 0 that is
+ * one part without workers, else DATA_DEFAULT_RING parts, which the workers fill together. The description must be one that
+ * data_loader_create() takes. */
 int64_t data_loader_ring_images(const data_loader_desc *desc);
 
 /* Batches of one epoch, of its share. */
