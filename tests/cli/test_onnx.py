@@ -90,7 +90,8 @@ def test_poolings(pooled, pool):
     assert_equal(np.concatenate([case.scores[:2], alone]), case)
 
 
-@pytest.mark.parametrize("arch", FAMILIES)
+# ResNeXt is ResNet with groups, and large.
+@pytest.mark.parametrize("arch", [pytest.param(arch, marks=pytest.mark.full) if arch.startswith("resnext") else arch for arch in FAMILIES])
 def test_families(tmp_path, arch):
     case = export_net(tmp_path / "net", arch, *FAMILIES[arch])
     (found,) = run_files([(case.onnx, case.images, tmp_path)])
