@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "train/pass.h"
 #include "train/stop.h"
 
 #include <inttypes.h>
@@ -160,4 +161,24 @@ gp_status train_ranks_finish(train_ranks *ranks, train_meter *meter) {
   GP_TRY(dist_reducer_finish(ranks->reducer));
 cleanup:
   return status;
+}
+
+/* ---- Times ---- */
+
+void train_ranks_tell_times(const train_ranks *ranks, const train_observer *observer) {
+  const dist_reducer *reducer = ranks->reducer;
+  if (reducer == NULL || dist_reducer_rounds(reducer) == 0) return;
+  const double rounds = (double)dist_reducer_rounds(reducer);
+  const int32_t buckets = dist_reducer_buckets(reducer);
+  train_message(observer,
+                "gradients between ranks: %" PRId32
+                " buckets; all final %.2f ms after the backward pass began, all added up "
+                "%.2f ms later (means of %.0f steps)",
+                buckets, 1e3 * dist_reducer_final_seconds(reducer), 1e3 * dist_reducer_wait_seconds(reducer) / rounds,
+                rounds);
+  for (int32_t i = 0; i < buckets; ++i) {
+    const dist_bucket_times bucket = dist_reducer_bucket(reducer, i);
+    train_message(observer, "  bucket %2" PRId32 "  %8.1f KiB  begun %8.2f ms  done %8.2f ms", i + 1,
+                  (double)bucket.count * sizeof(float) / 1024, 1e3 * bucket.started, 1e3 * bucket.finished);
+  }
 }

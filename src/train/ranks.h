@@ -8,6 +8,7 @@
 #include "dist/reducer.h"
 #include "nn/nn.h"
 #include "train/meter.h"
+#include "train/observer.h"
 
 /* Zero-initialise. */
 typedef struct train_ranks {
@@ -47,6 +48,9 @@ GP_NODISCARD gp_status train_ranks_check_alike(train_ranks *ranks, const char *w
 
 /* *bytes becomes the most that any rank has given. */
 GP_NODISCARD gp_status train_ranks_most(train_ranks *ranks, uint64_t *bytes);
+
+/* When each bucket of gradients was on its way, and what was waited for in the end; nothing where this rank is alone. */
+void train_ranks_tell_times(const train_ranks *ranks, const train_observer *observer);
 
 /* ---- A step, in this order ---- */
 

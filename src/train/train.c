@@ -339,6 +339,7 @@ static gp_status write_profile(const train_session *session) {
   GP_TRY(train_session_path(session, TRAIN_PROFILE_NAME, &path));
   GP_TRY(profile_write(path, session->net, plan, session->train_plans.plans[0].batch));
   train_message(session->observer, "the layers' times: %s", path);
+  train_ranks_tell_times(&session->ranks, session->observer);
 cleanup:
   gp_free(path);
   return status;

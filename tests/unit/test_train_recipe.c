@@ -50,8 +50,9 @@ static void refuses_broken_recipes(void **state) {
                "r.ini:2: epochs: expected a whole number from 1 to 1000000, found \"many\"");
   assert_fails(parse("[schedule]\nepochs = 3 # three\n"), bad, "found \"3 # three\"");
   assert_fails(parse("[schedule]\nepohcs = 3\n"), bad, "r.ini:2: unknown key \"epohcs\", did you mean epochs?");
-  assert_fails(parse("\n\n[nets]\n"), bad,
-               "r.ini:3: expected one of the sections [data], [net], [optimizer], [ranks], [schedule], [run], found \"[nets]\"");
+  assert_fails(
+      parse("\n\n[nets]\n"), bad,
+      "r.ini:3: expected one of the sections [data], [net], [optimizer], [ranks], [schedule], [run], found \"[nets]\"");
   assert_fails(parse("[net] arch = x\n"), bad, "r.ini:1: expected one of the sections");
   assert_fails(parse("[net\narch = x\n"), bad, "r.ini:1: expected one of the sections");
   assert_fails(parse("epochs = 3\n"), bad,
