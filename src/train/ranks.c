@@ -172,7 +172,7 @@ void train_ranks_tell_times(const train_ranks *ranks, const train_observer *obse
   const int32_t buckets = dist_reducer_buckets(reducer);
   train_message(observer,
                 "gradients between ranks: %" PRId32
-                " buckets; all final %.2f ms after the backward pass began, all added up "
+                " buckets; all final %.2f ms after the step began, all added up "
                 "%.2f ms later (means of %.0f steps)",
                 buckets, 1e3 * dist_reducer_final_seconds(reducer), 1e3 * dist_reducer_wait_seconds(reducer) / rounds,
                 rounds);
