@@ -11,7 +11,7 @@ def test_json_has_the_promised_keys():
     rows = [json.loads(line) for line in succeeds(*NET, "--json").stdout.splitlines()]
     assert [row["mode"] for row in rows] == ["inference", "train"]
     for row in rows:
-        assert set(row) >= {"arch", "pool", "batch", "image", "threads", "mode", "images_per_second", "median_ms", "peak_mib",
+        assert set(row) >= {"arch", "pool", "batch", "image", "threads", "mode", "precision", "images_per_second", "median_ms", "peak_mib",
                             "conv_only_ms"}
         assert 0 < row["conv_only_ms"] and 0 < row["median_ms"] and row["image"] == 32
 

@@ -37,7 +37,7 @@ def make_case(steps, **settings):
     batch norms, so that fewer activations lie where a ReLU decides.
     """
     defaults = dict(image=(1, 28, 28), classes=10, batch=8, lr=0.002, momentum=0.9, weight_decay=1e-4, label_smoothing=0.0,
-                    nesterov=False, residual=1.0, contrast=0.0, shift=0.0, lean=False)
+                    nesterov=False, residual=1.0, contrast=0.0, shift=0.0, lean=False, bfloat16=False)
     case = SimpleNamespace(**{**defaults, **settings}, steps=steps)
     torch.manual_seed(zlib.crc32(case_name(settings).encode()))
     case.net = reference_nets.make_net(case.arch, case.pool, case.image[0], case.classes)
@@ -84,7 +84,7 @@ def run_program(case, folder):
                  f"arch={case.arch}", f"pool={case.pool}", f"classes={case.classes}", f"batch={case.batch}",
                  f"steps={case.steps}", f"lr={case.lr}", f"momentum={case.momentum}", f"weight-decay={case.weight_decay}",
                  f"label-smoothing={case.label_smoothing}", f"nesterov={int(case.nesterov)}", f"seed={SEED}",
-                 f"lean={int(case.lean)}"]
+                 f"lean={int(case.lean)}", f"bfloat16={int(case.bfloat16)}"]
     result = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     case.output, _ = safetensors_io.load(folder / "output.safetensors")
@@ -105,6 +105,11 @@ def feed_draws(net, step, streams):
         layer.draw = draw
 
 
+def to_numpy(tensor):
+    """NumPy has no bfloat16."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+
+
 def run_torch(case, dtype):
     """The same in PyTorch: inference, then the steps."""
     net = case.net.to(dtype)
@@ -117,10 +122,10 @@ def run_torch(case, dtype):
     run = SimpleNamespace(losses=[])
     with torch.no_grad():
         feed_draws(net, case.steps - 1, case.streams)
-        run.logits_without_steps = net(images[-case.batch:]).numpy()
+        run.logits_without_steps = to_numpy(net(images[-case.batch:]))
         net.load_state_dict(case.state)
         net.eval()
-        run.inference_logits = net(images[:case.batch]).numpy()
+        run.inference_logits = to_numpy(net(images[:case.batch]))
         net.train()
     for step in range(case.steps):
         feed_draws(net, step, case.streams)
@@ -130,10 +135,10 @@ def run_torch(case, dtype):
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            run.logits = logits.detach().numpy()
+            run.logits = to_numpy(logits)
             run.gradients = {name: value.grad.clone().numpy() for name, value in net.named_parameters()}
         optimizer.step()
-        run.last_logits = logits.detach().numpy()
+        run.last_logits = to_numpy(logits)
         run.losses.append(loss.item())
     if not case.lean:
         run.state = {name: value.clone().numpy() for name, value in net.state_dict().items()}

@@ -3,7 +3,7 @@
  *   parity_net state.safetensors inputs.safetensors output.safetensors KEY=VALUE…
  *
  * Inputs: images [steps·batch][c][h][w] float32, labels [steps·batch] int32. Keys: arch, pool, classes, batch, steps,
- * lr, momentum, weight-decay, nesterov, label-smoothing, seed, lean.
+ * lr, momentum, weight-decay, nesterov, label-smoothing, seed, lean, bfloat16.
  * Output: loaded.NAME, the state as it was taken in; inference_logits of the first batch; then `steps` steps of SGD, each
  * on its own batch: losses [steps] float64, logits and gradient.NAME of the first; state.NAME at the end. With lean=1
  * without loaded and state, which take much memory in large nets. */
@@ -22,7 +22,7 @@ typedef struct settings {
   const char *arch, *pool;
   int64_t classes, batch, steps;
   double lr, momentum, weight_decay, label_smoothing;
-  bool nesterov, lean;
+  bool nesterov, lean, bfloat16;
   uint64_t seed;
 } settings;
 
@@ -39,6 +39,7 @@ static bool set(settings *s, const char *key, const char *value) {
   if (strcmp(key, "label-smoothing") == 0) return (s->label_smoothing = number) >= 0;
   if (strcmp(key, "nesterov") == 0) return (s->nesterov = number != 0) || number == 0;
   if (strcmp(key, "lean") == 0) return (s->lean = number != 0) || number == 0;
+  if (strcmp(key, "bfloat16") == 0) return (s->bfloat16 = number != 0) || number == 0;
   if (strcmp(key, "seed") == 0) return (s->seed = strtoull(value, NULL, 10)) || strcmp(value, "0") == 0;
   return false;
 }
@@ -147,7 +148,9 @@ static gp_status run(const char *state_path, const char *inputs_path, const char
                      .width = images->shape[3],
                      .label_smoothing = s->label_smoothing};
   GP_TRY(model_build(&graph, &desc));
-  GP_TRY(nn_net_create(&net, &graph, &(nn_net_desc){.batch = s->batch, .trainable = true}));
+  GP_TRY(nn_net_create(
+      &net, &graph,
+      &(nn_net_desc){.batch = s->batch, .trainable = true, .precision = s->bfloat16 ? NN_BFLOAT16 : NN_FLOAT32}));
   GP_TRY(nn_net_init(net, s->seed));
   GP_TRY(model_file_open(&state, state_path));
   GP_TRY(model_file_load(state, net, false));

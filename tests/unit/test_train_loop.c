@@ -84,6 +84,29 @@ static void test_resume_elsewhere(void **state) {
   free(log);
 }
 
+/* The precision is a part of the run; weights are float32 with either. */
+static void test_resume_in_bfloat16(void **state) {
+  (void)state;
+  char path[TEST_PATH_SIZE];
+  train_result result;
+  gp_status status = run("half", (const char *[]){"precision", "bfloat16", NULL}, NULL, NULL);
+  if (status == GP_ERROR_UNSUPPORTED) skip();
+  assert_ok(status);
+  assert_ok(run("halves", (const char *[]){"precision", "bfloat16", "max-steps", "7", NULL}, NULL, &result));
+  snprintf(path, sizeof path, "%s", result.checkpoint);
+  train_result_clear(&result);
+  assert_ok(run("halves", (const char *[]){"resume", path, "precision", "bfloat16", NULL}, NULL, NULL));
+  expect_same_file("half/checkpoint_epoch003.safetensors", "halves/checkpoint_epoch003.safetensors");
+  expect_same_file("half/model_best.safetensors", "halves/model_best.safetensors");
+  size_t of_half = 0, of_whole = 0;
+  char *half = get_file(in_folder("half/model_best.safetensors"), &of_half);
+  char *whole = get_file(in_folder("whole/model_best.safetensors"), &of_whole);
+  assert_in_range(of_half, of_whole - 64, of_whole + 64); /* numbers in the description */
+  assert_true(of_half != of_whole || memcmp(half, whole, of_half) != 0);
+  free(half);
+  free(whole);
+}
+
 static char *lines_of_csv(const char *out) {
   char name[64];
   snprintf(name, sizeof name, "%s/log.csv", out);
@@ -278,6 +301,7 @@ int main(void) {
       cmocka_unit_test(test_resume_after_max_steps),
       cmocka_unit_test(test_resume_after_signal),
       cmocka_unit_test(test_resume_elsewhere),
+      cmocka_unit_test(test_resume_in_bfloat16),
       cmocka_unit_test(test_resume_over_another_run),
       cmocka_unit_test(test_resume_of_a_finished_run),
       cmocka_unit_test(test_steps_allocate_nothing),
