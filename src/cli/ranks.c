@@ -8,6 +8,7 @@
 #include "dist/machine.h"
 #include "train/stop.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -109,6 +110,7 @@ void cli_ranks_end_if_alone(dist_comm *comm, gp_status status, const char *hint)
 struct cli_watch {
   pthread_t thread;
   atomic_bool end;
+  int64_t first; /* rank 0's process, on other ranks; 0: this is it */
   void (*hint)(void *context);
   void *context;
 };
@@ -121,15 +123,21 @@ static void *watch(void *argument) {
   const struct timespec tenth = {.tv_nsec = 100000000};
   for (int since = 0; !atomic_load(&self->end) && since <= GRACE; since += train_stop_requested() != 0)
     nanosleep(&tenth, NULL);
-  if (!atomic_load(&self->end)) self->hint(self->context);
+  /* What was killed stays for a moment, until the launcher has looked at it. */
+  const bool mine = self->first == 0 || (kill((pid_t)self->first, 0) != 0 && errno == ESRCH);
+  if (mine && !atomic_load(&self->end)) self->hint(self->context);
   return NULL;
 }
 
-gp_status cli_watch_start(cli_watch **out, const dist_comm *comm, void (*hint)(void *context), void *context) {
+gp_status cli_watch_start(cli_watch **out, dist_comm *comm, void (*hint)(void *context), void *context) {
+  dist_machine machine;
   *out = NULL;
-  if (dist_size(comm) == 1 || dist_rank(comm) > 0) return GP_OK;
-  gp_status status = GP_ALLOC(out, 1);
-  if (status != GP_OK) return status;
+  if (dist_size(comm) == 1) return GP_OK;
+  gp_status status = dist_machine_find(comm, &machine);
+  /* Of another machine nobody knows here whether rank 0 lives. */
+  if (status != GP_OK || dist_rank(comm) > 1 || machine.first == 0) return status;
+  GP_TRY(GP_ALLOC(out, 1));
+  if (dist_rank(comm) > 0) (*out)->first = machine.first;
   (*out)->hint = hint;
   (*out)->context = context;
   sigset_t all, before; /* signals are for the loop's thread */
@@ -141,6 +149,8 @@ gp_status cli_watch_start(cli_watch **out, const dist_comm *comm, void (*hint)(v
   gp_free(*out);
   *out = NULL;
   return gp_fail(GP_ERROR_LIBRARY, "cannot start a thread: %s", strerror(error));
+cleanup:
+  return status;
 }
 
 void cli_watch_stop(cli_watch **pointer) {

@@ -20,7 +20,7 @@ static uint64_t machine_id(void) {
 }
 
 static dist_place own_place(void) {
-  dist_place place = {.machine = machine_id(), .online = sysconf(_SC_NPROCESSORS_ONLN)};
+  dist_place place = {.machine = machine_id(), .online = sysconf(_SC_NPROCESSORS_ONLN), .process = getpid()};
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) != 0) return place;
   for (int p = 0; p < DIST_PROCESSORS && p < CPU_SETSIZE; ++p)
@@ -35,6 +35,7 @@ static bool may_use(const dist_place *place, int32_t processor) {
 dist_machine dist_machine_share(const dist_place *places, int32_t count, int32_t own) {
   dist_machine machine = {.online = (int32_t)places[own].online};
   double share = 0;
+  if (places[0].machine == places[own].machine) machine.first = places[0].process;
   for (int32_t r = 0; r < count; ++r) machine.ranks += places[r].machine == places[own].machine;
   for (int32_t p = 0; p < DIST_PROCESSORS; ++p) {
     int32_t users = 0;

@@ -10,7 +10,8 @@ enum { DIST_PROCESSORS = 1024, DIST_MASK_WORDS = DIST_PROCESSORS / 64 };
 typedef struct dist_place {
   uint64_t machine; /* equal for processes of one running kernel */
   uint64_t mask[DIST_MASK_WORDS];
-  int64_t online; /* processors of the machine */
+  int64_t online;  /* processors of the machine */
+  int64_t process; /* its number there */
 } dist_place;
 
 typedef struct dist_machine {
@@ -18,6 +19,7 @@ typedef struct dist_machine {
   int32_t processors; /* that they may run on, all together */
   int32_t online;     /* that the machine has */
   int32_t threads;    /* a fair share of one's own, at least 1 */
+  int64_t first;      /* process number of rank 0 if that is on this machine; else 0 */
 } dist_machine;
 
 /* Asks all ranks for their places; every rank calls it. */

@@ -175,10 +175,11 @@ def ranks_of(out):
     return found
 
 
-def start_and_wait(data, out, ranks, **more):
+def start_and_wait(data, out, ranks, launcher=None, **more):
     """A long run that has written its first checkpoint."""
     options = arguments(data, out, checkpoint_every=2, max_steps=None, epochs=200, **more)
-    process = subprocess.Popen(command(ranks, *options), cwd=ROOT, env={**environment(), **MPI, "OMP_NUM_THREADS": "1"},
+    words = command(ranks, *options) if launcher is None else [*launcher, *map(str, options)]
+    process = subprocess.Popen(words, cwd=ROOT, env={**environment(), **MPI, "OMP_NUM_THREADS": "1"},
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
     while not (out / "checkpoint_last.safetensors").exists() or len(ranks_of(out)) < ranks:
@@ -194,8 +195,7 @@ def test_a_killed_rank_ends_the_run(data, two, tmp_path, killed):
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode != 0
     assert re.search(rf"process rank {killed} .*signal 9", stderr), stderr
-    if killed != 0:
-        assert f"resume with: mpirun -np 2 {PROGRAM} train" in stderr and f"--resume {tmp_path}" in stderr, stderr
+    assert stderr.count(f"resume with: mpirun -np 2 {PROGRAM} train") == 1 and f"--resume {tmp_path}" in stderr, stderr
     assert not ranks_of(tmp_path)
     succeeds_with(2, *arguments(data, tmp_path, resume=tmp_path))
     for name in ("checkpoint_epoch004.safetensors", "model_best.safetensors"):
@@ -243,6 +243,60 @@ def test_a_stopped_rank_is_not_waited_for_for_ever(data, tmp_path):
     lines = lines_of_program(stderr)
     assert len(lines) == 1 and "rank 0 of 2" in lines[0] and "has waited 3 s" in lines[0], stderr
     assert "resume with: mpirun -np 2" in stderr
+
+
+# ---- Machines apart -----------------------------------------------------------------------------
+
+AGENT = """#!/bin/sh
+shift
+exec ip netns exec {host} unshare -u sh -c "hostname far; $*"
+"""
+DAEMONS = {"btl": "self,tcp", "btl_tcp_if_include": "10.77.0.0/24", "oob_tcp_if_include": "10.77.0.0/24",
+           "oob_tcp_keepalive_time": "2", "oob_tcp_keepalive_intvl": "1", "oob_tcp_keepalive_probes": "2"}
+
+
+def ip(*arguments):
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def hosts(tmp_path):
+    """Two network namespaces with an address each, joined by a cable; how to start two ranks, one in each."""
+    near, far = f"gpn{os.getpid()}", f"gpf{os.getpid()}"
+    try:
+        ip("netns", "add", near)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no network namespaces to be had here (root, iproute2): {error}")
+    try:
+        ip("netns", "add", far)
+        ip("link", "add", near, "netns", near, "type", "veth", "peer", "name", far, "netns", far)
+        for name, address in ((near, "10.77.0.1"), (far, "10.77.0.2")):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", name)
+            ip("-n", name, "link", "set", name, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        agent = tmp_path / "agent"
+        agent.write_text(AGENT.format(host=far))
+        agent.chmod(0o755)
+        settings = [word for name, value in {**DAEMONS, "plm_rsh_agent": agent}.items() for word in ("--mca", name, str(value))]
+        launcher = ["mpirun", "-np", "2", "--host", "10.77.0.1:1,10.77.0.2:1", *settings]
+        yield ["ip", "netns", "exec", near, "unshare", "-u", "sh", "-c", 'hostname near; exec "$@"', "sh", *launcher], far
+    finally:
+        for name in (near, far):
+            for pid in ip("netns", "pids", name).split():
+                os.kill(int(pid), signal.SIGKILL)
+            ip("netns", "delete", name)
+
+
+def test_a_cut_cable_ends_the_run(data, two, hosts, tmp_path):
+    launcher, far = hosts
+    out = tmp_path / "out"
+    process = start_and_wait(data, out, 2, launcher=[*launcher, str(PROGRAM)], rank_timeout=20)
+    ip("-n", far, "link", "set", far, "down")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0 and "lost communication" in stderr and "resume with: mpirun -np 2" in stderr, stderr
+    succeeds_with(2, *arguments(data, out, resume=out))
+    for name in ("checkpoint_epoch004.safetensors", "model_best.safetensors"):
+        assert (out / name).read_bytes() == (two[1] / name).read_bytes()
 
 
 def test_a_launcher_of_another_mpi(data, tmp_path):

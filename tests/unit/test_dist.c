@@ -62,33 +62,38 @@ static void one_process_is_alone(void **state) {
 /* ---- Machines ---- */
 
 static dist_place place(uint64_t machine, int32_t first, int32_t count) {
-  dist_place p = {.machine = machine, .online = 8};
+  dist_place p = {.machine = machine, .online = 8, .process = 4711};
   for (int32_t i = first; i < first + count; ++i) p.mask[i / 64] |= UINT64_C(1) << i % 64;
   return p;
 }
 
-static void expect_share(const dist_place *places, int32_t count, int32_t own, dist_machine expected) {
+typedef struct share {
+  int32_t ranks, processors, threads;
+} share;
+
+static void expect_share(const dist_place *places, int32_t count, int32_t own, share expected) {
   const dist_machine found = dist_machine_share(places, count, own);
   assert_int_equal(found.ranks, expected.ranks);
   assert_int_equal(found.processors, expected.processors);
   assert_int_equal(found.threads, expected.threads);
   assert_int_equal(found.online, 8);
+  assert_int_equal(found.first, places[own].machine == places[0].machine ? 4711 : 0);
 }
 
 static void ranks_share_processors(void **state) {
   (void)state;
   const dist_place unbound[] = {place(1, 0, 8), place(1, 0, 8), place(2, 0, 8), place(1, 0, 8)};
-  expect_share(unbound, 1, 0, (dist_machine){1, 8, 8, 8});
-  expect_share(unbound, 2, 1, (dist_machine){2, 8, 8, 4});
-  expect_share(unbound, 4, 3, (dist_machine){3, 8, 8, 2}); /* 8/3 */
-  expect_share(unbound, 4, 2, (dist_machine){1, 8, 8, 8}); /* a machine of its own */
+  expect_share(unbound, 1, 0, (share){1, 8, 8});
+  expect_share(unbound, 2, 1, (share){2, 8, 4});
+  expect_share(unbound, 4, 3, (share){3, 8, 2}); /* 8/3 */
+  expect_share(unbound, 4, 2, (share){1, 8, 8}); /* a machine of its own */
   const dist_place bound[] = {place(1, 0, 1), place(1, 1, 1), place(1, 130, 4), place(1, 130, 4)};
-  expect_share(bound, 2, 0, (dist_machine){2, 2, 8, 1});
-  expect_share(bound, 4, 2, (dist_machine){4, 6, 8, 2});
+  expect_share(bound, 2, 0, (share){2, 2, 1});
+  expect_share(bound, 4, 2, (share){4, 6, 2});
   const dist_place crowd[] = {place(1, 0, 2), place(1, 0, 2), place(1, 0, 2)};
-  expect_share(crowd, 3, 1, (dist_machine){3, 2, 8, 1}); /* more ranks than processors */
+  expect_share(crowd, 3, 1, (share){3, 2, 1}); /* more ranks than processors */
   const dist_place thirds[] = {place(1, 0, 3), place(1, 0, 3), place(1, 0, 3)};
-  expect_share(thirds, 3, 0, (dist_machine){3, 3, 8, 1});
+  expect_share(thirds, 3, 0, (share){3, 3, 1});
 }
 
 /* ---- Buckets ---- */
