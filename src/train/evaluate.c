@@ -14,6 +14,7 @@ typedef struct evaluation {
   int64_t classes;
   float *mirrored; /* [batch][c][h][w]; NULL without flip_average */
   float *logits;   /* [batch][classes] */
+  train_pass pass;
   double *results; /* [samples][2] of all ranks: loss, and what_of(); NULL: alone */
 } evaluation;
 
@@ -119,7 +120,6 @@ cleanup:
 /* This rank's batches; alone, all. */
 static gp_status evaluate_share(evaluation *e) {
   gp_status status = GP_OK;
-  train_pass pass;
   const train_evaluate_desc *desc = e->desc;
   const nn_shape shape = nn_net_input_shape(desc->net);
   const size_t batch = (size_t)desc->plans->largest;
@@ -127,13 +127,12 @@ static gp_status evaluate_share(evaluation *e) {
   if (desc->flip_average) GP_TRY(GP_ALLOC(&e->mirrored, batch * (size_t)(shape.channels * shape.height * shape.width)));
   GP_TRY(begin_sharing(e));
   GP_TRY(data_loader_start(desc->loader, 0, 0));
-  train_pass_start(&pass, desc->observer,
+  train_pass_start(&e->pass, desc->observer,
                    &(train_progress){.phase = TRAIN_PHASE_TEST,
                                      .epoch = desc->epoch,
                                      .epochs = desc->epochs,
                                      .batches = data_loader_batches(desc->loader)});
-  GP_TRY(evaluate_batches(e, &pass));
-  train_pass_end(&pass);
+  GP_TRY(evaluate_batches(e, &e->pass));
 cleanup:
   return status;
 }
@@ -143,8 +142,13 @@ gp_status train_evaluate(train_meter *meter, const train_evaluate_desc *desc) {
   *meter = (train_meter){0};
   gp_status status = evaluate_share(&e);
   if (!alone(desc)) GP_TRY(dist_agree_later(desc->comm, status));
-  if (status == GP_OK) GP_TRY(share_results(&e));
-  if (status == GP_OK && meter->samples == 0)
+  GP_TRY(status);
+  GP_TRY(share_results(&e));
+  e.pass.progress.loss = train_meter_loss(meter);
+  e.pass.progress.top1 = train_meter_top1(meter);
+  e.pass.progress.top5 = train_meter_top5(meter);
+  train_pass_end(&e.pass);
+  if (meter->samples == 0)
     GP_TRY(gp_fail(GP_ERROR_CORRUPT, "none of the test images that count can be read: there is no result"));
 cleanup:
   gp_free(e.logits);
