@@ -52,10 +52,28 @@ static bool same_file(const char *a, const char *b) {
          first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
-/* The trained model must not be replaced by one that cannot be trained any more. */
+/* Whether two paths of files that may not exist yet are one place: the same name in the same folder. */
+static bool same_place(const char *a, const char *b) {
+  char folders[2][4096];
+  const char *paths[] = {a, b}, *names[2];
+  for (int i = 0; i < 2; ++i) {
+    const char *slash = strrchr(paths[i], '/');
+    const int length = slash == NULL ? 0 : (int)(slash - paths[i]) + 1;
+    if (paths[i][0] == '\0' ||
+        snprintf(folders[i], sizeof folders[i], "%.*s.", length, paths[i]) >= (int)sizeof folders[i])
+      return false;
+    names[i] = paths[i] + length;
+  }
+  return strcmp(names[0], names[1]) == 0 && same_file(folders[0], folders[1]);
+}
+
+/* The trained model must not be replaced by one that cannot be trained any more, nor one output by the other. */
 static gp_status check_outputs(export_config *config) {
   gp_status status = GP_OK;
   const char *outputs[] = {config->onnx, config->fold};
+  config->same_file = same_place(config->onnx, config->fold);
+  if (config->same_file)
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "export: expected two files, found %s for both", config->onnx));
   for (int i = 0; i < 2; ++i) {
     config->same_file = same_file(outputs[i], config->model_file);
     if (config->same_file)
@@ -69,9 +87,7 @@ cleanup:
 }
 
 static gp_status write_fold(const char *path, const nn_net *folded, const model_info *info, int32_t count) {
-  model_info of_folded = *info; /* borrows the names */
-  of_folded.folded = true;
-  gp_status status = model_file_write(path, folded, &of_folded);
+  gp_status status = model_file_write(path, folded, info);
   if (status == GP_OK) printf("%s: %" PRId32 " batch norms folded\n", path, count);
   return status;
 }
@@ -101,9 +117,11 @@ static gp_status export_model(void *opaque) {
   if (config->fold[0] == '\0' && config->keep_batch_norm) goto cleanup;
   const int32_t count = nn_net_foldable_batch_norms(model.net);
   GP_TRY(model_net_fold(&folded, model.net, &model.info, 1));
+  model_info of_folded = model.info; /* borrows the names */
+  of_folded.folded = true;
   nn_net_destroy(&model.net); /* what is written next takes a copy of the weights */
-  if (config->fold[0] != '\0') GP_TRY(write_fold(config->fold, folded, &model.info, count));
-  if (config->onnx[0] != '\0' && !config->keep_batch_norm) GP_TRY(write_onnx(config->onnx, folded, &model.info));
+  if (config->fold[0] != '\0') GP_TRY(write_fold(config->fold, folded, &of_folded, count));
+  if (config->onnx[0] != '\0' && !config->keep_batch_norm) GP_TRY(write_onnx(config->onnx, folded, &of_folded));
 cleanup:
   nn_net_destroy(&folded);
   cli_model_close(&model);
@@ -117,8 +135,6 @@ static gp_status check(void *opaque) {
   if (config->onnx[0] == '\0' && config->fold[0] == '\0')
     return gp_fail(GP_ERROR_INVALID_ARGUMENT,
                    "export: expected --onnx FILE.onnx or --fold FILE.safetensors, found neither");
-  if (strcmp(config->onnx, config->fold) == 0)
-    return gp_fail(GP_ERROR_INVALID_ARGUMENT, "export: expected two files, found %s for both", config->onnx);
   if (config->keep_batch_norm && config->onnx[0] == '\0')
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "export: expected --keep-batch-norm with --onnx, found it without");
   return cli_check_names(config->arch, config->pool, config->dataset);

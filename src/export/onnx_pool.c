@@ -78,7 +78,7 @@ static onnx_value expected_draw(onnx_model *m, onnx_value x, const onnx_geometry
   onnx_value positive = onnx_op(m, "Relu", w.values), total = onnx_window_sum(m, &w, positive);
   onnx_value some = onnx_op2(m, "Greater", total, onnx_number(m, 0));
   onnx_value equal = onnx_window_divide_by_real(m, &w, onnx_window_sum(m, &w, w.values));
-  onnx_value sum = onnx_window_sum(m, &w, onnx_op2(m, "Mul", positive, w.values));
+  onnx_value sum = onnx_window_sum(m, &w, onnx_op2(m, "Mul", positive, positive)); /* not by x, which may be -∞ */
   onnx_value shared = onnx_op2(m, "Div", sum, onnx_op3(m, "Where", some, total, onnx_number(m, 1)));
   return onnx_window_results(m, &w, onnx_op3(m, "Where", some, shared, equal));
 }

@@ -49,7 +49,8 @@ static bool folds(const nn_plan *plan, int32_t i) {
   const nn_graph *g = plan->net->graph;
   nn_ref x = nn_plan_source(plan, i, 0);
   if (plan->desc.mode != NN_INFER || plan->desc.store_activations || g->nodes[i]->op != NN_OP_BATCH_NORM) return false;
-  if (g->nodes[x]->op != NN_OP_CONV || plan->nodes[x].folded >= 0 || count_readers(plan, x) != 1) return false;
+  if (g->nodes[x]->op != NN_OP_CONV || count_readers(plan, x) != 1) return false;
+  if (plan->nodes[x].folded >= 0 || plan->nodes[x].fuse_relu) return false; /* it stands behind those */
   return plan->net->device_class->folds_batch_norm(g->nodes[x], plan->net->slots[plan->net->first_slot[x]].layout);
 }
 

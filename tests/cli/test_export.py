@@ -139,14 +139,15 @@ def test_full_disk(trained, tmp_path):
     ([], "--model-file"), (["--model-file", "MODEL"], ["--onnx", "--fold"]), (["--fold", "OUT"], "--model-file"),
     (["--model-file", "MODEL", "--fold", "OUT", "--keep-batch-norm"], "--keep-batch-norm"),
     (["--model-file", "MODEL", "--fold", "OUT", "--onnx", "OUT"], "two files"),
+    (["--model-file", "MODEL", "--onnx", "OUT", "--fold", "BESIDE"], ["two files", "OUT"]),
     (["--model-file", "MODEL", "--fold", "MODEL"], ["another file", "MODEL"]),
     (["--model-file", "MODEL", "--fold", "OUT", "--pool", "median"], "median"),
     (["--model-file", "MODEL", "--fold", "OUT", "extra"], "extra"),
-], ids=["nothing", "no output", "no model", "batch norms of no file", "one file for two", "the model itself", "pooling", "positional"])
+], ids=["nothing", "no output", "no model", "batch norms of no file", "one file for two", "one by two names", "the model itself", "pooling", "positional"])
 def test_usage(trained, tmp_path, arguments, names):
     shutil.copy(trained.model, tmp_path / "model")
     before = (tmp_path / "model").read_bytes()
-    places = {"MODEL": str(tmp_path / "model"), "OUT": str(tmp_path / "out")}
+    places = {"MODEL": str(tmp_path / "model"), "OUT": str(tmp_path / "out"), "BESIDE": f"{tmp_path}/./out"}
     names = [names] if isinstance(names, str) else names
     fails("export", *(places.get(part, part) for part in arguments), status=2, names=[places.get(name, name) for name in names])
     assert not (tmp_path / "out").exists() and (tmp_path / "model").read_bytes() == before

@@ -26,7 +26,7 @@ static nn_ref conv(nn_graph *g, nn_ref x, nn_conv_desc desc) {
 }
 
 /* Every place of a batch norm: behind convolutions without and with bias, with groups, on a linear layer, in front of a
- * ReLU alone, behind a convolution that somebody else reads too. */
+ * ReLU alone, behind a ReLU, behind a convolution that somebody else reads too. */
 static nn_graph *make_graph(void) {
   nn_graph *g = NULL;
   assert_int_equal(nn_graph_create(&g), GP_OK);
@@ -37,6 +37,7 @@ static nn_graph *make_graph(void) {
   x = nn_relu(g, norm(g, x, "kept.alone"));
   x = nn_relu(g,
               norm(g, conv(g, x, (nn_conv_desc){.name = "grouped", .out = 32, .kernel = 3, .groups = 8}), "taken.g"));
+  x = norm(g, nn_relu(g, conv(g, x, (nn_conv_desc){.name = "late", .out = 16, .kernel = 3})), "kept.late");
   nn_ref shared = conv(g, x, (nn_conv_desc){.name = "shared", .out = 32, .kernel = 3});
   x = nn_relu(g, nn_add(g, norm(g, shared, "kept.shared"), shared));
   nn_ref z = nn_linear(g, nn_global_avg_pool(g, x), &(nn_linear_desc){.name = "head", .out = 32, .conv_shape = true});
@@ -87,10 +88,13 @@ static nn_net *empty_folded_net(void) {
   return make_net(g);
 }
 
-static void logits_of(nn_net *net, float logits[BATCH * CLASSES]) {
+/* `plainly`: nothing fused or folded by the plan. */
+static void logits_of(nn_net *net, bool plainly, float logits[BATCH * CLASSES]) {
   nn_plan *plan = NULL;
   float *images = random_floats((int64_t)BATCH * IMAGE, 99);
-  assert_int_equal(nn_plan_create(&plan, net, &(nn_plan_desc){.batch = BATCH, .mode = NN_INFER}), GP_OK);
+  assert_int_equal(
+      nn_plan_create(&plan, net, &(nn_plan_desc){.batch = BATCH, .mode = NN_INFER, .store_activations = plainly}),
+      GP_OK);
   assert_int_equal(nn_plan_forward(plan, images, NULL, &(nn_step_desc){0}), GP_OK);
   memcpy(logits, nn_plan_logits(plan), sizeof(float) * BATCH * CLASSES);
   nn_plan_destroy(&plan);
@@ -103,19 +107,27 @@ static bool has_state(const nn_net *net, const char *name) {
   return false;
 }
 
-static void folded_net_computes_the_same(void **state) {
-  (void)state;
-  float expected[BATCH * CLASSES], found[BATCH * CLASSES];
-  nn_net *net = trained_net(), *folded = empty_folded_net();
-  if (nn_net_fold(folded, net) != GP_OK) fail_msg("%s", gp_last_error());
-  logits_of(net, expected);
-  logits_of(folded, found);
+static void check_close(const char *what, const float *expected, const float *found) {
   double largest = 0, difference = 0;
   for (int i = 0; i < BATCH * CLASSES; ++i) {
     largest = fmax(largest, fabs((double)expected[i]));
     difference = fmax(difference, fabs((double)expected[i] - (double)found[i]));
   }
-  if (!(difference <= 1e-5 * largest)) fail_msg("logits differ by %g of %g", difference, largest);
+  if (!(difference <= 1e-5 * largest)) fail_msg("%s: logits differ by %g of %g", what, difference, largest);
+}
+
+static void folded_net_computes_the_same(void **state) {
+  (void)state;
+  float expected[BATCH * CLASSES], found[BATCH * CLASSES];
+  nn_net *net = trained_net(), *folded = empty_folded_net();
+  if (nn_net_fold(folded, net) != GP_OK) fail_msg("%s", gp_last_error());
+  logits_of(net, true, expected);
+  logits_of(net, false, found);
+  check_close("folded by the plan", expected, found);
+  logits_of(folded, false, found);
+  check_close("folded", expected, found);
+  logits_of(folded, true, found);
+  check_close("folded, nothing fused", expected, found);
   nn_net_destroy(&net);
   nn_net_destroy(&folded);
 }
