@@ -109,13 +109,13 @@ def test_plain_state_dicts(data, trained, folded, tmp_path):
 
 @needs_onnx
 def test_same_file_from_folded_or_not(trained, folded, tmp_path):
-    """Both outputs at once; and folding is the same before as while it is written, but for the note of it."""
+    """Both outputs at once; and folding is the same before as while it is written."""
     result = succeeds("export", "--model-file", trained.model, "--onnx", tmp_path / "a.onnx", "--fold", tmp_path / "a.safetensors")
     assert len(result.stdout.splitlines()) == 2 and "opset 13" in result.stdout
     assert (tmp_path / "a.safetensors").read_bytes() == folded.read_bytes()
     succeeds("export", "--model-file", folded, "--onnx", tmp_path / "b.onnx")
     a, b = ((tmp_path / name).read_bytes() for name in ("a.onnx", "b.onnx"))
-    assert 0 < len(b) - len(a) < 40 and a[:20000] == b[:20000]
+    assert a == b
     succeeds("export", "--model-file", trained.model, "--onnx", tmp_path / "c.onnx", "--keep-batch-norm")
     assert b"bn1.running_var" in (tmp_path / "c.onnx").read_bytes() and b"bn1.running_var" not in a
 
