@@ -61,3 +61,14 @@ def test_pool_scaling(tmp_path):
     assert [row[1] for row in rows] == ["1"] * 3 + ["2"] * 6 and {len(row) for row in rows} == {10}
     assert all(float(word) > 0 for row in rows[:6] for word in row)
     assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_test_errors(data, tmp_path):
+    """Two seeds of two poolings; a second call trains what is missing only, a third seed."""
+    same = ("--program", BUILD / "src" / "cli" / "gausspool", "--data", data, "--arch", "resnet8", "--pools", "avg", "gauss_CN", "--epochs", 1,
+            "--out", tmp_path / "runs")
+    first = run("test_errors", *same, "--seeds", 2, "--", "--config-name", "none", "--batch-size", 16)
+    assert first.count("$ ") == 4 and [line.split(" | ")[3] for line in first.splitlines() if line.startswith("| `")] == ["2", "2"]
+    again = run("test_errors", *same, "--seeds", 3, "--", "--config-name", "none", "--batch-size", 16)
+    assert again.count("$ ") == 2 and "--seed 2" in again and "--seed 1" not in again
+    assert len((tmp_path / "runs" / "avg-2" / "log.csv").read_text().splitlines()) == 2
