@@ -1,5 +1,6 @@
 #include "cli/ranks.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
@@ -110,46 +111,79 @@ void cli_ranks_end_if_alone(dist_comm *comm, gp_status status, const char *hint)
 struct cli_watch {
   pthread_t thread;
   atomic_bool end;
-  int64_t first; /* rank 0's process, on other ranks; 0: this is it */
+  dist_comm *comm;
+  int64_t *processes; /* [ranks], as of dist_machine_processes() */
+  bool apart;         /* some ranks are on other machines */
   void (*hint)(void *context);
   void *context;
 };
 
-/* Tenths of a second: how long a run may take to stop by itself before the hint is given. Open MPI kills after a second. */
-enum { GRACE = 3 };
+/* How long rank 0 may wait, since it was asked to stop, for ranks whose processes it cannot see. Open MPI kills after a second. */
+static const double grace = 0.3;
+
+/* What was killed stays for a moment, until the launcher has looked at it. */
+static bool is_gone(int64_t process) { return process > 0 && kill((pid_t)process, 0) != 0 && errno == ESRCH; }
+
+/* A step, or the writing of a checkpoint, may take longer than any grace: so it does not count how long the run has been
+ * stopping, but who is gone, or has not answered while this rank did nothing but wait. SIGUSR1 is no launcher's way to end a run. */
+static bool has_lost(const cli_watch *self, double asked) {
+  const bool first = dist_rank(self->comm) == 0;
+  if (!first) return is_gone(self->processes[0]);
+  for (int32_t r = 1; r < dist_size(self->comm); ++r)
+    if (is_gone(self->processes[r])) return true;
+  if (!self->apart || train_stop_requested() == SIGUSR1) return false;
+  const double since = dist_waiting_since(self->comm);
+  return since > 0 && gp_seconds() - (since > asked ? since : asked) > grace;
+}
 
 static void *watch(void *argument) {
   cli_watch *self = argument;
   const struct timespec tenth = {.tv_nsec = 100000000};
-  for (int since = 0; !atomic_load(&self->end) && since <= GRACE; since += train_stop_requested() != 0)
+  double asked = 0;
+  while (!atomic_load(&self->end)) {
     nanosleep(&tenth, NULL);
-  /* What was killed stays for a moment, until the launcher has looked at it. */
-  const bool mine = self->first == 0 || (kill((pid_t)self->first, 0) != 0 && errno == ESRCH);
-  if (mine && !atomic_load(&self->end)) self->hint(self->context);
+    if (train_stop_requested() == 0) continue;
+    if (asked == 0) asked = gp_seconds();
+    if (!has_lost(self, asked)) continue;
+    if (!atomic_load(&self->end)) self->hint(self->context);
+    break;
+  }
   return NULL;
 }
 
+static void free_watch(cli_watch **pointer) {
+  gp_free((*pointer)->processes);
+  gp_free(*pointer);
+  *pointer = NULL;
+}
+
 gp_status cli_watch_start(cli_watch **out, dist_comm *comm, void (*hint)(void *context), void *context) {
-  dist_machine machine;
+  gp_status status = GP_OK;
+  int64_t *processes = NULL;
+  const int32_t size = dist_size(comm);
   *out = NULL;
-  if (dist_size(comm) == 1) return GP_OK;
-  gp_status status = dist_machine_find(comm, &machine);
+  if (size == 1) return GP_OK;
+  GP_TRY(GP_ALLOC(&processes, (size_t)size));
+  GP_TRY(dist_machine_processes(comm, processes));
+  /* Containers may number processes each for itself: who cannot be seen now is as good as on another machine. */
+  for (int32_t r = 0; r < size; ++r)
+    if (is_gone(processes[r])) processes[r] = 0;
   /* Of another machine nobody knows here whether rank 0 lives. */
-  if (status != GP_OK || dist_rank(comm) > 1 || machine.first == 0) return status;
+  if (dist_rank(comm) > 1 || processes[0] == 0) goto cleanup;
   GP_TRY(GP_ALLOC(out, 1));
-  if (dist_rank(comm) > 0) (*out)->first = machine.first;
-  (*out)->hint = hint;
-  (*out)->context = context;
+  **out = (cli_watch){.comm = comm, .processes = processes, .hint = hint, .context = context};
+  processes = NULL;
+  for (int32_t r = 0; r < size; ++r) (*out)->apart |= (*out)->processes[r] == 0;
   sigset_t all, before; /* signals are for the loop's thread */
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   const int error = pthread_create(&(*out)->thread, NULL, watch, *out);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (error == 0) return GP_OK;
-  gp_free(*out);
-  *out = NULL;
-  return gp_fail(GP_ERROR_LIBRARY, "cannot start a thread: %s", strerror(error));
+  free_watch(out);
+  status = gp_fail(GP_ERROR_LIBRARY, "cannot start a thread: %s", strerror(error));
 cleanup:
+  gp_free(processes);
   return status;
 }
 
@@ -157,6 +191,5 @@ void cli_watch_stop(cli_watch **pointer) {
   if (*pointer == NULL) return;
   atomic_store(&(*pointer)->end, true);
   pthread_join((*pointer)->thread, NULL);
-  gp_free(*pointer);
-  *pointer = NULL;
+  free_watch(pointer);
 }

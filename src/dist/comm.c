@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,7 @@ gp_status dist_comm_open(dist_comm **out) {
   return launcher.command == NULL ? dist_comm_open_single(out) : open_library(out, &launcher);
 }
 
-void dist_comm_describe(dist_comm *comm, int32_t rank, int32_t size) {
+gp_status dist_comm_describe(dist_comm *comm, int32_t rank, int32_t size) {
   char host[DIST_HOST_SIZE] = "?";
   (void)!gethostname(host, sizeof host - 1);
   host[sizeof host - 1] = '\0';
@@ -52,6 +53,7 @@ void dist_comm_describe(dist_comm *comm, int32_t rank, int32_t size) {
   comm->size = size;
   comm->timeout = 45;
   snprintf(comm->name, sizeof comm->name, "rank %" PRId32 " of %" PRId32 " on %s", rank, size, host);
+  return GP_ALLOC(&comm->statuses, (size_t)size);
 }
 
 void dist_comm_close(dist_comm **pointer) {
@@ -59,6 +61,7 @@ void dist_comm_close(dist_comm **pointer) {
   dist_comm *comm = *pointer;
   *pointer = NULL;
   if (comm->ops != NULL) comm->ops->close(comm);
+  gp_free(comm->statuses);
   gp_free(comm);
 }
 
@@ -96,7 +99,7 @@ static void pause_after(double waited) {
     nanosleep(&nap, NULL);
 }
 
-static gp_status await(dist_comm *comm, dist_request *request, double timeout) {
+static gp_status poll(dist_comm *comm, dist_request *request, double timeout) {
   bool done = false;
   double before = gp_seconds(), waited = 0;
   for (;;) {
@@ -113,6 +116,15 @@ static gp_status await(dist_comm *comm, dist_request *request, double timeout) {
                      comm->name, timeout);
   }
 }
+
+static gp_status await(dist_comm *comm, dist_request *request, double timeout) {
+  atomic_store(&comm->waiting_since, gp_seconds());
+  gp_status status = poll(comm, request, timeout);
+  atomic_store(&comm->waiting_since, 0);
+  return status;
+}
+
+double dist_waiting_since(dist_comm *comm) { return atomic_load(&comm->waiting_since); }
 
 gp_status dist_wait(dist_comm *comm, dist_request *request) {
   return comm->size == 1 ? GP_OK : await(comm, request, comm->timeout);
@@ -205,20 +217,16 @@ static gp_status share_message(dist_comm *comm, int32_t failed, gp_status status
 static gp_status agree(dist_comm *comm, gp_status status, double timeout) {
   if (comm->size == 1) return status;
   const int32_t mine = status;
-  int32_t *all = NULL, failed = 0;
-  gp_status shared = GP_ALLOC(&all, (size_t)comm->size);
-  if (shared != GP_OK) return shared;
+  const int32_t *all = comm->statuses;
+  int32_t failed = 0;
   char message[MESSAGE_SIZE]; /* the failure's, which waiting must not replace */
   snprintf(message, sizeof message, "%s", gp_last_error());
-  shared = gather(comm, &mine, sizeof mine, all, timeout);
-  if (shared != GP_OK) goto cleanup;
+  gp_status shared = gather(comm, &mine, sizeof mine, comm->statuses, timeout);
+  if (shared != GP_OK) return shared;
   while (failed < comm->size && all[failed] == GP_OK) ++failed;
-  if (failed == comm->size) goto cleanup;
+  if (failed == comm->size) return GP_OK;
   (void)!gp_fail(status, "%s", message);
-  shared = share_message(comm, failed, status);
-cleanup:
-  gp_free(all);
-  return shared;
+  return share_message(comm, failed, status);
 }
 
 gp_status dist_agree(dist_comm *comm, gp_status status) { return agree(comm, status, comm->timeout); }

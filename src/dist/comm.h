@@ -41,6 +41,9 @@ const char *dist_name(const dist_comm *comm); /* "rank 1 of 4 on HOST" */
 /* 0: wait for ever. At first 45. */
 void dist_set_timeout(dist_comm *comm, double seconds);
 
+/* When the wait for others began that this rank is in now, by gp_seconds(); 0: in none. For any thread. */
+double dist_waiting_since(dist_comm *comm);
+
 /* ---- All at once ---- */
 
 /* values[i] ← its sum over the ranks, the same bits on all of them. */

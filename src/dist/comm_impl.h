@@ -22,12 +22,14 @@ struct dist_comm {
   int32_t rank, size;
   double timeout;
   bool agreed;
+  int32_t *statuses;            /* [size], of dist_agree() */
+  _Atomic double waiting_since; /* gp_seconds(); 0: not waiting */
   char name[DIST_HOST_SIZE + 48];
   void *library; /* the implementation's own */
 };
 
-/* Fills rank, size, name and the defaults. */
-void dist_comm_describe(dist_comm *comm, int32_t rank, int32_t size);
+/* Fills rank, size, name and the defaults. `comm` is to be zeroed before; after a failure, too, dist_comm_close() releases it. */
+GP_NODISCARD gp_status dist_comm_describe(dist_comm *comm, int32_t rank, int32_t size);
 
 size_t dist_type_bytes(dist_type type);
 

@@ -22,9 +22,10 @@ static uint64_t machine_id(void) {
 static dist_place own_place(void) {
   dist_place place = {.machine = machine_id(), .online = sysconf(_SC_NPROCESSORS_ONLN), .process = getpid()};
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return place;
+  /* It fails where there are more processors than the set holds: then all that are online are taken to be ours. */
+  const bool known = sched_getaffinity(0, sizeof set, &set) == 0;
   for (int p = 0; p < DIST_PROCESSORS && p < CPU_SETSIZE; ++p)
-    if (CPU_ISSET(p, &set)) place.mask[p / 64] |= UINT64_C(1) << p % 64;
+    if (known ? CPU_ISSET(p, &set) : p < place.online) place.mask[p / 64] |= UINT64_C(1) << p % 64;
   return place;
 }
 
@@ -35,7 +36,6 @@ static bool may_use(const dist_place *place, int32_t processor) {
 dist_machine dist_machine_share(const dist_place *places, int32_t count, int32_t own) {
   dist_machine machine = {.online = (int32_t)places[own].online};
   double share = 0;
-  if (places[0].machine == places[own].machine) machine.first = places[0].process;
   for (int32_t r = 0; r < count; ++r) machine.ranks += places[r].machine == places[own].machine;
   for (int32_t p = 0; p < DIST_PROCESSORS; ++p) {
     int32_t users = 0;
@@ -47,14 +47,27 @@ dist_machine dist_machine_share(const dist_place *places, int32_t count, int32_t
   return machine;
 }
 
-gp_status dist_machine_find(dist_comm *comm, dist_machine *out) {
-  gp_status status = GP_OK;
-  dist_place *places = NULL;
+/* The caller frees them. */
+static gp_status gather_places(dist_comm *comm, dist_place **places) {
   const dist_place mine = own_place();
-  GP_TRY(GP_ALLOC(&places, (size_t)dist_size(comm)));
-  GP_TRY(dist_gather(comm, &mine, sizeof mine, places));
-  *out = dist_machine_share(places, dist_size(comm), dist_rank(comm));
-cleanup:
+  gp_status status = GP_ALLOC(places, (size_t)dist_size(comm));
+  return status == GP_OK ? dist_gather(comm, &mine, sizeof mine, *places) : status;
+}
+
+gp_status dist_machine_find(dist_comm *comm, dist_machine *out) {
+  dist_place *places = NULL;
+  gp_status status = gather_places(comm, &places);
+  if (status == GP_OK) *out = dist_machine_share(places, dist_size(comm), dist_rank(comm));
+  gp_free(places);
+  return status;
+}
+
+gp_status dist_machine_processes(dist_comm *comm, int64_t *processes) {
+  dist_place *places = NULL;
+  const int32_t own = dist_rank(comm);
+  gp_status status = gather_places(comm, &places);
+  for (int32_t r = 0; status == GP_OK && r < dist_size(comm); ++r)
+    processes[r] = places[r].machine == places[own].machine ? places[r].process : 0;
   gp_free(places);
   return status;
 }

@@ -19,11 +19,13 @@ typedef struct dist_machine {
   int32_t processors; /* that they may run on, all together */
   int32_t online;     /* that the machine has */
   int32_t threads;    /* a fair share of one's own, at least 1 */
-  int64_t first;      /* process number of rank 0 if that is on this machine; else 0 */
 } dist_machine;
 
 /* Asks all ranks for their places; every rank calls it. */
 GP_NODISCARD gp_status dist_machine_find(dist_comm *comm, dist_machine *out);
+
+/* processes[rank] ← the process number of each rank on this machine, 0 for others; every rank calls it. */
+GP_NODISCARD gp_status dist_machine_processes(dist_comm *comm, int64_t *processes);
 
 /* The arithmetic of it: rank `own` of `count` places. */
 dist_machine dist_machine_share(const dist_place *places, int32_t count, int32_t own);

@@ -135,7 +135,7 @@ gp_status dist_comm_open_mpi(dist_comm **out) {
   GP_TRY(GP_ALLOC(&library, 1));
   *library = (mpi_library){.comm = MPI_COMM_NULL, .add_bfloat16 = MPI_OP_NULL};
   GP_TRY(start(library, &rank, &size));
-  dist_comm_describe(comm, rank, size);
+  GP_TRY(dist_comm_describe(comm, rank, size));
   comm->ops = &ops;
   comm->library = library;
   *out = comm;

@@ -4,15 +4,20 @@
 
 #include <inttypes.h>
 
-static gp_status add_plan(train_plans *plans, nn_net *net, int64_t batch, const train_plans_desc *desc) {
+/* `of_all`: samples that all shares together have in the part. Batch norms over all ranks do with one here if there are others
+ * elsewhere, but not with one in all: that is for nn_plan_create() to judge, though a plan of this size may exist. */
+static gp_status add_plan(train_plans *plans, nn_net *net, int64_t batch, int64_t of_all,
+                          const train_plans_desc *desc) {
+  const bool lone = desc->sync != NULL && of_all == 1;
   for (int32_t i = 0; i < plans->count; ++i)
-    if (plans->plans[i].batch == batch) return GP_OK;
+    if (plans->plans[i].batch == batch && plans->plans[i].lone == lone) return GP_OK;
   plans->plans[plans->count].batch = batch;
+  plans->plans[plans->count].lone = lone;
   gp_status status = nn_plan_create(&plans->plans[plans->count].plan, net,
                                     &(nn_plan_desc){.batch = batch,
                                                     .mode = desc->mode,
                                                     .sync = desc->sync,
-                                                    .whole_batch = plans->least_of_all,
+                                                    .whole_batch = of_all,
                                                     .reserve_later = desc->reserve_later});
   plans->count += status == GP_OK;
   return status;
@@ -34,16 +39,16 @@ static gp_status add_batch(train_plans *plans, nn_net *net, const data_cut *cut,
   const data_piece batch = data_cut_piece(cut, part);
   for (int64_t i = 0; i < batch.parts; ++i) {
     const int64_t count = data_cut_piece(cut, part + i).count;
-    plans->least_of_all = part_of_all(*cut, part + i);
-    if (count > 0) GP_TRY(add_plan(plans, net, count, desc));
+    if (count > 0) GP_TRY(add_plan(plans, net, count, part_of_all(*cut, part + i), desc));
   }
 cleanup:
   if (status == GP_OK || desc->mode != NN_TRAIN || batch.whole == desc->batch) return status;
   const bool shared = desc->share.mode == DATA_SHARE_SAMPLES;
-  return gp_fail_in(
-      status,
-      "the last batch of an epoch has %" PRId64 " of %" PRId64 " samples%s (use --drop-last%s or another --batch-size)",
-      batch.whole, desc->batch, shared ? " for all ranks" : "", shared && desc->sync == NULL ? ", --sync-bn" : "");
+  const bool helped = shared && desc->sync == NULL && batch.whole > 1; /* by the other ranks' samples */
+  return gp_fail_in(status,
+                    "the last batch of an epoch has %" PRId64 " of %" PRId64
+                    " samples%s (use --drop-last%s or another --batch-size)",
+                    batch.whole, desc->batch, shared ? " for all ranks" : "", helped ? ", --sync-bn" : "");
 }
 
 gp_status train_plans_create(train_plans *plans, nn_net *net, const train_plans_desc *desc) {

@@ -6,18 +6,18 @@
 #include "data/parts.h"
 #include "nn/nn.h"
 
-/* Two sizes of parts of a whole batch and two of the last one's, cut as evenly as can be. */
-enum { TRAIN_MAX_PLANS = 4 };
+/* Two sizes of parts of a whole batch and two of the last one's, cut as evenly as can be; and one for a lone sample. */
+enum { TRAIN_MAX_PLANS = 5 };
 
 /* Zero-initialise; train_plans_clear() when done, before the net. */
 typedef struct train_plans {
   struct {
     nn_plan *plan;
     int64_t batch;
+    bool lone; /* with desc.sync: of a part of one sample in all shares together */
   } plans[TRAIN_MAX_PLANS];
   int32_t count;
-  int64_t largest;      /* part */
-  int64_t least_of_all; /* samples that all shares together have in the part at hand, while plans are made */
+  int64_t largest; /* part */
 } train_plans;
 
 typedef struct train_plans_desc {

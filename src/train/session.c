@@ -167,11 +167,10 @@ static gp_status broadcast_state(train_session *session) {
   return train_ranks_broadcast_net(&session->ranks, session->net);
 }
 
+/* Each rank for itself, as all that dist_agree() is asked about: a rank that fails leaves out what follows. */
 static gp_status open_parts(train_session *session) {
   gp_status status = GP_OK;
   const train_config *config = session->config;
-  GP_TRY(train_session_open_sources(session));
-  GP_TRY(train_session_build(session));
   if (!config->evaluate) GP_TRY(train_session_check_batches(session));
   GP_TRY(train_session_open_loaders(session));
   GP_TRY(train_schedule_init(&session->schedule, session->config, session->batches));
@@ -220,6 +219,8 @@ gp_status train_session_open(train_session *session, const train_config *config,
   dist_set_timeout(comm, (double)config->rank_timeout);
   GP_TRY(train_ranks_open(&session->ranks, comm, config->sync_bn));
   GP_TRY(dist_agree(comm, check_config(session)));
+  GP_TRY(dist_agree_later(comm, train_session_open_sources(session)));
+  GP_TRY(train_session_build(session));
   GP_TRY(dist_agree_later(comm, open_parts(session)));
   GP_TRY(check_alike(session));
   GP_TRY(broadcast_state(session));

@@ -71,12 +71,13 @@ gp_status train_session_build(train_session *session) {
   const int64_t asked_test_batch = chosen->test_batch_size, limit = chosen->memory_limit;
   uint64_t least = UINT64_MAX;
   int64_t least_part = chosen->batch_size;
-  if (limit == 0 || chosen->evaluate) return build(session);
+  dist_comm *comm = session->ranks.comm;
+  if (limit == 0 || chosen->evaluate) return dist_agree_later(comm, build(session));
   for (int64_t parts = decided ? chosen->accumulate : 1; parts <= chosen->batch_size; ++parts) {
     if (chosen->batch_size % parts != 0) continue;
     chosen->accumulate = parts;
     if (asked_test_batch == 0 && parts > 1) chosen->test_batch_size = chosen->batch_size / parts;
-    gp_status status = dist_agree(session->ranks.comm, build(session));
+    gp_status status = dist_agree_later(comm, build(session));
     /* What is wrong with whole batches is wrong; parts may only be too small. */
     if (status != GP_OK) return least == UINT64_MAX ? status : too_much(least, least_part, limit);
     uint64_t bytes = train_session_memory(session);
@@ -93,5 +94,5 @@ gp_status train_session_build(train_session *session) {
     clear(session);
     if (decided) break;
   }
-  return too_much(least, least_part, limit);
+  return dist_agree(comm, too_much(least, least_part, limit));
 }

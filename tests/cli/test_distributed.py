@@ -215,6 +215,17 @@ def test_a_signal_stops_all_after_the_same_step(data, tmp_path):
     assert f"{(step // STEPS_PER_EPOCH)} epochs and {step % STEPS_PER_EPOCH} of" in result.stdout
 
 
+def test_slow_steps_stop_in_good_order(tmp_path):
+    """A stop that takes a step of a second is not taken for the loss of a rank."""
+    data, out = write_data(tmp_path / "data", test_images=1), tmp_path / "out"
+    process = start_and_wait(data, out, 2, arch="resnet56", batch_size=256)
+    os.kill(ranks_of(out)[0], signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0 and "resume with: mpirun -np 2" in stdout, stderr
+    lines = lines_of_program(stderr)
+    assert len(lines) == 1 and "stopped by a signal after step" in lines[0], stderr
+
+
 @pytest.mark.parametrize("changes, words", [
     ({"data": "/nowhere"}, "/nowhere"),
     ({"batch_size": 1}, "expected at least a sample for each of the 2 ranks"),
@@ -227,6 +238,30 @@ def test_one_message_for_all(data, tmp_path, changes, words):
     assert result.returncode != 0
     lines = lines_of_program(result.stderr)
     assert len(lines) == 1 and words in lines[0], result.stderr
+
+
+def test_a_last_batch_of_one_image_in_all(tmp_path):
+    """One process refuses it; that another batch gives a rank one image, too, changes nothing. --sync-bn would not help."""
+    data = write_data(tmp_path / "data", train_images=65, test_images=1)
+    for settings in ({}, {"sync_bn": None, "batch_size": 4}):
+        result = mpirun(2, *arguments(data, tmp_path / "out", **{"batch_size": 2, **settings}))
+        lines = lines_of_program(result.stderr)
+        assert result.returncode != 0 and len(lines) == 1, result.stderr
+        assert "the last batch of an epoch has 1 of" in lines[0] and "--sync-bn" not in lines[0], result.stderr
+
+
+def test_data_on_one_machine_only(data, tmp_path):
+    """Without its data a rank has no part in what --memory-limit has the ranks agree on."""
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "with" / "data").symlink_to(data)
+    one = list(map(str, arguments("data", tmp_path / "out", memory_limit=4000)))
+    words = ["mpirun", "-np", "1", "-wdir", tmp_path / "with", PROGRAM, *one,
+             ":", "-np", "1", "-wdir", tmp_path / "without", PROGRAM, *one]
+    result = subprocess.run(words, env={**environment(), **MPI, "OMP_NUM_THREADS": "1"}, cwd=ROOT, capture_output=True, text=True,
+                            timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+    lines = lines_of_program(result.stderr)
+    assert result.returncode != 0 and len(lines) == 1 and "rank 1 of 2" in lines[0] and "data" in lines[0], result.stderr
 
 
 def test_diverging_is_one_message(data, tmp_path):
