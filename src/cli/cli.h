@@ -14,6 +14,7 @@ typedef struct cli_command {
   const char *summary;   /* one line for the list of commands */
   int (*run)(const struct cli_command *command, int argc, char *const argv[]);
   const char *notes; /* further lines for --help; NULL: none */
+  bool by_ranks;     /* several processes that a launcher starts work as one */
 } cli_command;
 
 int command_train(const cli_command *command, int argc, char *const argv[]);

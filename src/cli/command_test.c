@@ -112,7 +112,9 @@ static void report_bad(void *context, const char *name, const char *message) {
     return;
   }
   t->bad += 1;
-  printf("bad image %lld left out: %s%s%s\n", (long long)t->bad, named ? "" : name, named ? "" : ": ", message);
+  const bool alone = dist_size(t->config->comm) == 1;
+  printf("bad image %lld%s%s left out: %s%s%s\n", (long long)t->bad, alone ? "" : " of ",
+         alone ? "" : dist_name(t->config->comm), named ? "" : name, named ? "" : ": ", message);
 }
 
 static gp_status prepare(tester *t) {

@@ -1,10 +1,12 @@
 /* gausspool: trains, tests and applies nets with Gaussian pooling. */
 #include "base/status.h"
 #include "cli/cli.h"
+#include "dist/launcher.h"
 #include "nn/nn.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,12 +16,14 @@ static const cli_command commands[] = {
     {.name = "train",
      .arguments = "",
      .run = command_train,
+     .by_ranks = true,
      .summary = "Trains a net on a data set.",
      .notes =
          "Values come from the defaults, then the recipe, then the command line. Errors are printed in percent.\n"},
     {.name = "test",
      .arguments = "",
      .run = command_test,
+     .by_ranks = true,
      .summary = "Tests a trained net on a data set's test images.",
      .notes = NULL},
     {.name = "predict",
@@ -69,6 +73,21 @@ static void print_help(FILE *stream) {
   fprintf(stream, "\n  gausspool COMMAND --help    options of a command\n  gausspool --version\n");
 }
 
+/* Each of several processes would do it all, and they would write the same files. */
+static gp_status check_alone(const cli_command *command) {
+  const dist_launcher launcher = dist_launcher_find();
+  if (command->by_ranks || launcher.processes <= 1) return GP_OK;
+  return gp_fail(GP_ERROR_UNSUPPORTED,
+                 "%s runs as one process, expected to be started once, found %s %" PRId64
+                 ": only train and test share their work; leave the launcher out",
+                 command->name, launcher.command, launcher.processes);
+}
+
+static int run_command(const cli_command *command, int argc, char *const argv[]) {
+  gp_status status = check_alone(command);
+  return status == GP_OK ? command->run(command, argc, argv) : cli_fail(status);
+}
+
 static int run(int argc, char *argv[]) {
   if (argc < 2) {
     (void)!gp_fail(GP_ERROR_INVALID_ARGUMENT, "expected a command, found none; gausspool --help lists them");
@@ -91,8 +110,7 @@ static int run(int argc, char *argv[]) {
   if (status != GP_OK) return cli_fail_usage(status);
   for (int i = 0; i < COMMANDS; ++i)
     if (strcmp(name, commands[i].name) == 0)
-      return help ? commands[i].run(&commands[i], 1, help_arguments)
-                  : commands[i].run(&commands[i], argc - 2, argv + 2);
+      return help ? commands[i].run(&commands[i], 1, help_arguments) : run_command(&commands[i], argc - 2, argv + 2);
   return CLI_USAGE;
 }
 

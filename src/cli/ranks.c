@@ -1,6 +1,5 @@
 #include "cli/ranks.h"
 
-#include "base/clock.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/status.h"
@@ -113,41 +112,41 @@ struct cli_watch {
   atomic_bool end;
   dist_comm *comm;
   int64_t *processes; /* [ranks], as of dist_machine_processes() */
-  bool apart;         /* some ranks are on other machines */
   void (*hint)(void *context);
   void *context;
 };
 
-/* How long rank 0 may wait, since it was asked to stop, for ranks whose processes it cannot see. Open MPI kills after a second. */
-static const double grace = 0.3;
+/* Tenths of a second that rank 0 may wait for the others in one go, once it was asked to stop. Open MPI kills after a second. */
+enum { GRACE = 3 };
 
 /* What was killed stays for a moment, until the launcher has looked at it. */
 static bool is_gone(int64_t process) { return process > 0 && kill((pid_t)process, 0) != 0 && errno == ESRCH; }
 
-/* A step, or the writing of a checkpoint, may take longer than any grace: so it does not count how long the run has been
- * stopping, but who is gone, or has not answered while this rank did nothing but wait. SIGUSR1 is no launcher's way to end a run. */
-static bool has_lost(const cli_watch *self, double asked) {
-  const bool first = dist_rank(self->comm) == 0;
-  if (!first) return is_gone(self->processes[0]);
+static bool some_gone(const cli_watch *self) {
   for (int32_t r = 1; r < dist_size(self->comm); ++r)
     if (is_gone(self->processes[r])) return true;
-  if (!self->apart || train_stop_requested() == SIGUSR1) return false;
-  const double since = dist_waiting_since(self->comm);
-  return since > 0 && gp_seconds() - (since > asked ? since : asked) > grace;
+  return false;
 }
 
+/* A step, or the writing of a checkpoint, may take longer than any grace: so it does not count how long the run has been
+ * stopping, but who is gone, or that this rank does nothing but wait. SIGUSR1 is no launcher's way to end a run. Times are counted
+ * in naps, since the process may have been stopped itself. */
 static void *watch(void *argument) {
   cli_watch *self = argument;
   const struct timespec tenth = {.tv_nsec = 100000000};
-  double asked = 0;
-  while (!atomic_load(&self->end)) {
+  const bool first = dist_rank(self->comm) == 0;
+  bool lost = false;
+  double before = 0;
+  for (int same = 0; !lost && !atomic_load(&self->end);) {
     nanosleep(&tenth, NULL);
-    if (train_stop_requested() == 0) continue;
-    if (asked == 0) asked = gp_seconds();
-    if (!has_lost(self, asked)) continue;
-    if (!atomic_load(&self->end)) self->hint(self->context);
-    break;
+    const int signal_number = train_stop_requested();
+    if (signal_number == 0) continue;
+    const double since = signal_number == SIGUSR1 ? 0 : dist_waiting_since(self->comm);
+    same = since > 0 && since == before ? same + 1 : 0;
+    before = since;
+    lost = first ? same >= GRACE || some_gone(self) : is_gone(self->processes[0]);
   }
+  if (lost && !atomic_load(&self->end)) self->hint(self->context);
   return NULL;
 }
 
@@ -173,7 +172,6 @@ gp_status cli_watch_start(cli_watch **out, dist_comm *comm, void (*hint)(void *c
   GP_TRY(GP_ALLOC(out, 1));
   **out = (cli_watch){.comm = comm, .processes = processes, .hint = hint, .context = context};
   processes = NULL;
-  for (int32_t r = 0; r < size; ++r) (*out)->apart |= (*out)->processes[r] == 0;
   sigset_t all, before; /* signals are for the loop's thread */
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);

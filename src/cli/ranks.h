@@ -26,8 +26,7 @@ void cli_ranks_end_if_alone(dist_comm *comm, gp_status status, const char *hint)
 /* ---- When launchers end a run ---- */
 
 /* On ranks 0 and 1 of several: a launcher that ends a run for a lost rank asks by SIGTERM and kills soon after, while these may wait
- * for the lost one. So somebody watches, and tells by `hint` what to do where a rank is gone, or on another machine and does not
- * answer: rank 0, or rank 1 where that was the lost one. Every rank calls it. */
+ * for the lost one. So somebody watches, and tells by `hint` what to do where a rank is gone, or does not answer: rank 0, or rank 1 where that was the lost one. Every rank calls it. */
 typedef struct cli_watch cli_watch;
 GP_NODISCARD gp_status cli_watch_start(cli_watch **out, dist_comm *comm, void (*hint)(void *context), void *context);
 void cli_watch_stop(cli_watch **watch);

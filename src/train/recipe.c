@@ -165,12 +165,12 @@ static const option_desc options[] = {
     {ENTRY(OPTION_CHOICE, "ranks", RECIPE, "reduce-precision", reduce_precision), .choices = NN_PRECISION_NAMES,
      .default_text = "float32", .help = "how gradients go between ranks; bfloat16: half the bytes, rounded to 8 bits"},
     {ENTRY(OPTION_INT64, "ranks", RECIPE_RUN, "bucket-size", bucket_size), .metavar = "KIB", .default_text = "0",
-     .max = 1 << 22,
+     .max = 1 << 20,
      .help = "gradients that go between ranks at once, while others are computed; 0: 4096, at most a fourth of them"},
     {ENTRY(OPTION_INT64, "ranks", RECIPE_RUN, "rank-timeout", rank_timeout), .metavar = "SECONDS", .default_text = "45",
      .max = 1000000,
-     .help = "end the run when the other ranks have not answered for so long within a step (between steps and at the\n"
-             "start, 20 times as long); 0: never"},
+     .help = "end the run when the other ranks have not answered for so long, waiting for data included (at the\n"
+             "start, for an epoch's first batch, and while a checkpoint is written, 20 times as long); 0: never"},
 
     {ENTRY(OPTION_INT64, "schedule", RECIPE, "epochs", epochs), .metavar = "N", .default_text = "90", .min = 1,
      .max = 1000000, .help = "passes over the training set"},

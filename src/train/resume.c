@@ -17,6 +17,12 @@
 static gp_status check_same_net(const model_file *file, const model_info *wanted) {
   const model_info *found = model_file_info(file);
   const char *path = model_file_path(file);
+  if (found->folded)
+    return gp_fail(
+        GP_ERROR_INVALID_ARGUMENT,
+        "resume: %s: expected a net as it is trained, found one whose batch norms are folded into its weights, "
+        "for inference; gausspool test --model-file tests it",
+        path);
   if (found->arch[0] == '\0') return GP_OK; /* a plain state dict: its tensors will tell */
   if (strcmp(found->arch, wanted->arch) != 0 || strcmp(found->pool, wanted->pool) != 0)
     return gp_fail(GP_ERROR_INVALID_ARGUMENT, "%s is of %s with %s, expected %s with %s: leave out --arch and --pool",

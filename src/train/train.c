@@ -75,6 +75,11 @@ static gp_status next_part(train_session *session, const data_batch **part) {
   return dist_agree(session->ranks.comm, data_loader_next(session->train_loader, part));
 }
 
+/* The same of a pass's first: nothing has been read ahead, and from a cold disk that may take one rank far longer than others. */
+static gp_status first_part(train_session *session, const data_batch **part) {
+  return dist_agree_later(session->ranks.comm, data_loader_next(session->train_loader, part));
+}
+
 /* Leaves the gradient of the batch that begins with `part` in the net; fetches its other parts, which takes the place of this
  * one. *meter: of the whole batch. */
 static gp_status batch_gradient(train_session *session, const data_batch *part, train_meter *meter) {
@@ -168,6 +173,7 @@ static gp_status train_pass_run(train_session *session, train_pass *pass, train_
   gp_status status = GP_OK;
   train_state *state = &session->state;
   const double waited = data_loader_wait_seconds(session->train_loader);
+  const int64_t begun = state->step;
   GP_TRY(data_loader_start(session->train_loader, state->epoch, state->batch));
   train_pass_start(pass, session->observer,
                    &(train_progress){.phase = TRAIN_PHASE_TRAIN,
@@ -178,7 +184,7 @@ static gp_status train_pass_run(train_session *session, train_pass *pass, train_
   while (!out_of_steps(session)) {
     if (asked_to_stop(session)) GP_TRY(gp_fail(GP_ERROR_INTERRUPTED, "stopped by a signal"));
     const data_batch *part = NULL;
-    GP_TRY(next_part(session, &part));
+    GP_TRY(state->step == begun ? first_part(session, &part) : next_part(session, &part));
     if (part == NULL) break;
     const int64_t count = part->whole;
     const double lr = train_schedule_lr(&session->schedule, state->epoch * session->batches + state->batch);

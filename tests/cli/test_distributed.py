@@ -219,7 +219,7 @@ def test_slow_steps_stop_in_good_order(tmp_path):
     """A stop that takes a step of a second is not taken for the loss of a rank."""
     data, out = write_data(tmp_path / "data", test_images=1), tmp_path / "out"
     process = start_and_wait(data, out, 2, arch="resnet56", batch_size=256)
-    os.kill(ranks_of(out)[0], signal.SIGTERM)
+    process.send_signal(signal.SIGUSR1)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode != 0 and "resume with: mpirun -np 2" in stdout, stderr
     lines = lines_of_program(stderr)
@@ -332,6 +332,13 @@ def test_a_cut_cable_ends_the_run(data, two, hosts, tmp_path):
     succeeds_with(2, *arguments(data, out, resume=out))
     for name in ("checkpoint_epoch004.safetensors", "model_best.safetensors"):
         assert (out / name).read_bytes() == (two[1] / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["predict", "export", "info", "pack", "bench"])
+def test_commands_that_run_alone(name):
+    variables = {**environment(), "OMPI_COMM_WORLD_SIZE": "2"}
+    result = subprocess.run([PROGRAM, name], env=variables, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    assert result.returncode == 1 and f"{name} runs as one process" in result.stderr and "mpirun -np 2" in result.stderr
 
 
 def test_a_launcher_of_another_mpi(data, tmp_path):
