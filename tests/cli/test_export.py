@@ -81,8 +81,8 @@ def test_folded_once_is_folded(trained, folded, tmp_path):
 
 def test_folded_models_are_not_trained(data, folded, tmp_path):
     fails(*train_arguments(data, tmp_path / "out", pretrained=folded), status=2, names=[folded, "folded", "for inference"])
-    fails(*train_arguments(data, tmp_path / "out", resume=folded, evaluate=True), status=2, names=[folded, "test --model-file"])
-    fails(*train_arguments(data, tmp_path / "out", resume=folded), names=folded)
+    for evaluate in (True, None):
+        fails(*train_arguments(data, tmp_path / "out", resume=folded, evaluate=evaluate), status=2, names=[folded, "test --model-file"])
 
 
 def test_checkpoints_are_models_too(data, trained, tmp_path):
