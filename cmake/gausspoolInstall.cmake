@@ -8,9 +8,9 @@ include(CMakePackageConfigHelpers)
 function(gp_install_library)
   # What the archive needs beside it: by name, since another machine keeps it elsewhere, and of the compiler that built
   # the archive, since two OpenMP runtimes in one program get in each other's way.
-  set(libraries pthread m)
+  set(libraries pthread m ${CMAKE_DL_LIBS})
   if(GAUSSPOOL_OPENMP)
-    set(libraries ${OpenMP_C_LIB_NAMES} m)
+    set(libraries ${OpenMP_C_LIB_NAMES} m ${CMAKE_DL_LIBS})
   endif()
   foreach(library ${libraries})
     target_link_libraries(gausspool_static INTERFACE $<INSTALL_INTERFACE:${library}>)

@@ -5,16 +5,16 @@
 
 #include "base/normal.h"
 
-static inline float gp_float_of_bfloat16(uint16_t half) { return gp_float_of_bits((uint32_t)half << 16); }
+GP_HD static inline float gp_float_of_bfloat16(uint16_t half) { return gp_float_of_bits((uint32_t)half << 16); }
 
-static inline uint16_t gp_bfloat16_of_float(float value) {
+GP_HD static inline uint16_t gp_bfloat16_of_float(float value) {
   uint32_t bits = gp_bits_of_float(value);
   /* A NaN stays one, also where its payload lies in the lower half. */
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FC0u;
   return (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-static inline float gp_float_of_float16(uint16_t half) {
+GP_HD static inline float gp_float_of_float16(uint16_t half) {
   uint32_t sign = (uint32_t)(half & 0x8000u) << 16, rest = half & 0x7FFFu;
   /* 2^112 moves float16's exponents to float's, subnormal numbers included. */
   uint32_t finite = gp_bits_of_float(gp_float_of_bits(rest << 13) * 0x1p+112f);
@@ -22,7 +22,7 @@ static inline float gp_float_of_float16(uint16_t half) {
   return gp_float_of_bits(sign | (rest >= 0x7C00u ? 0x7F800000u | rest << 13 | quiet : finite));
 }
 
-static inline uint16_t gp_float16_of_float(float value) {
+GP_HD static inline uint16_t gp_float16_of_float(float value) {
   uint32_t bits = gp_bits_of_float(value), sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
   if (rest > 0x7F800000u) return (uint16_t)(sign | 0x7E00u | (rest >> 13 & 0x3FFu));
   if (rest >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u); /* rounds beyond 65504 */

@@ -13,13 +13,13 @@
 #include <stdbool.h>
 #include <string.h>
 
-static inline float gp_float_of_bits(uint32_t bits) {
+GP_HD static inline float gp_float_of_bits(uint32_t bits) {
   float value;
   memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-static inline uint32_t gp_bits_of_float(float value) {
+GP_HD static inline uint32_t gp_bits_of_float(float value) {
   uint32_t bits;
   memcpy(&bits, &value, sizeof bits);
   return bits;
@@ -27,18 +27,18 @@ static inline uint32_t gp_bits_of_float(float value) {
 
 /* -log(x·2^-scale)/2 of a normal, positive x, from its bits; scale is a constant. The factor -1/2 makes the first two terms of
  * the series g and g², without factors of their own. */
-static inline float gp_minus_half_log(uint32_t bits, uint32_t scale) {
+GP_HD static inline float gp_minus_half_log(uint32_t bits, uint32_t scale) {
   /* x·2^-scale = 2^e·(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); g = -f/2. */
   uint32_t above = bits - (0x3F3504F3u + (scale << 23));
   float exponent = (float)((int32_t)above >> 23);
   float g = 0.5f - gp_float_of_bits((above & 0x7FFFFFu) + 0x3EB504F3u);
   /* -log(1 + f)/2 = g + g² + g³·p(f), whose coefficients here are those of p times (-2)^k. */
   float p = 0x1.43b246p+5f;
-  p = p * g + 0x1.02814fp+5f;
-  p = p * g + 0x1.0a33ebp+4f;
+  p = p * g + 0x1.02815p+5f;
+  p = p * g + 0x1.0a33ecp+4f;
   p = p * g + 0x1.231ce6p+3f;
   p = p * g + 0x1.54d03ep+2f;
-  p = p * g + 0x1.999f15p+1f;
+  p = p * g + 0x1.999f14p+1f;
   p = p * g + 0x1.0000cep+1f;
   p = p * g + 0x1.555554p+0f;
   float square = g * g;
@@ -49,10 +49,10 @@ static inline float gp_minus_half_log(uint32_t bits, uint32_t scale) {
 }
 
 /* Natural logarithm of a normal, positive x. */
-static inline float gp_log(float x) { return -2.0f * gp_minus_half_log(gp_bits_of_float(x), 0); }
+GP_HD static inline float gp_log(float x) { return -2.0f * gp_minus_half_log(gp_bits_of_float(x), 0); }
 
 /* Twice the sine and cosine of 2π·turn/2^32. */
-static inline void gp_sincos_turn(uint32_t turn, float *sine, float *cosine) {
+GP_HD static inline void gp_sincos_turn(uint32_t turn, float *sine, float *cosine) {
   /* The nearest quarter turn is in the two highest bits of `nearest`; what is left: t quarter turns, t in [-1/2, 1/2). */
   uint32_t nearest = turn + 0x20000000u;
   float t = (float)(int32_t)(turn << 2) * 0x1p-32f;
@@ -60,7 +60,7 @@ static inline void gp_sincos_turn(uint32_t turn, float *sine, float *cosine) {
   float s = -0x1.2d9b40p-7f;
   s = s * z + 0x1.465ec4p-3f;
   s = s * z - 0x1.4abbbap+0f;
-  s = s * z + 0x1.921fb5p+1f;
+  s = s * z + 0x1.921fb4p+1f;
   s = s * t;
   float c = 0x1.db6492p-10f;
   c = c * z - 0x1.55cb98p-5f;
@@ -75,7 +75,7 @@ static inline void gp_sincos_turn(uint32_t turn, float *sine, float *cosine) {
 }
 
 /* Half the radius of a pair of normals, from a uniform word. */
-static inline float gp_half_radius(uint32_t word) {
+GP_HD static inline float gp_half_radius(uint32_t word) {
   /* Uniform on (0, 1], times 2^31: from 31 bits so that the conversion is a signed one, which every vector unit has. */
   float uniform = (float)(int32_t)(word >> 1) + 0.5f;
   /* At uniform = 1 the logarithm is 0, and its sign here is plus. */
@@ -83,7 +83,7 @@ static inline float gp_half_radius(uint32_t word) {
 }
 
 /* The pair from half its radius and another uniform word. */
-static inline void gp_normals_at(float half_radius, uint32_t angle_word, float *first, float *second) {
+GP_HD static inline void gp_normals_at(float half_radius, uint32_t angle_word, float *first, float *second) {
   float sine, cosine;
   gp_sincos_turn(angle_word, &sine, &cosine);
   *first = half_radius * cosine;
@@ -91,12 +91,12 @@ static inline void gp_normals_at(float half_radius, uint32_t angle_word, float *
 }
 
 /* Two independent normals from two uniform words. */
-static inline void gp_normal2(uint32_t radius_word, uint32_t angle_word, float *first, float *second) {
+GP_HD static inline void gp_normal2(uint32_t radius_word, uint32_t angle_word, float *first, float *second) {
   gp_normals_at(gp_half_radius(radius_word), angle_word, first, second);
 }
 
 /* Four independent standard normals from one block. */
-static inline void gp_normal4(gp_philox_block block, float out[4]) {
+GP_HD static inline void gp_normal4(gp_philox_block block, float out[4]) {
   gp_normal2(block.word[0], block.word[1], &out[0], &out[1]);
   gp_normal2(block.word[2], block.word[3], &out[2], &out[3]);
 }

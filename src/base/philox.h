@@ -3,13 +3,15 @@
 #ifndef GP_BASE_PHILOX_H
 #define GP_BASE_PHILOX_H
 
+#include "base/device.h"
+
 #include <stdint.h>
 
 typedef struct gp_philox_block {
   uint32_t word[4];
 } gp_philox_block;
 
-static inline gp_philox_block gp_philox(uint64_t key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
+GP_HD static inline gp_philox_block gp_philox(uint64_t key, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
   uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
   for (int round = 0; round < 10; ++round) {
     uint64_t product0 = (uint64_t)0xD2511F53u * c0;
@@ -21,7 +23,8 @@ static inline gp_philox_block gp_philox(uint64_t key, uint32_t c0, uint32_t c1, 
     k0 += 0x9E3779B9u; /* golden ratio */
     k1 += 0xBB67AE85u; /* sqrt(3) - 1 */
   }
-  return (gp_philox_block){{c0, c1, c2, c3}};
+  gp_philox_block block = {{c0, c1, c2, c3}};
+  return block;
 }
 
 /* A key of its own for each (seed, stream): the finaliser of SplitMix64 over both. */
@@ -33,7 +36,7 @@ static inline uint64_t gp_mix_seed(uint64_t seed, uint64_t stream) {
 }
 
 /* The unit interval, 24 bits: [0, 1). */
-static inline float gp_unit_float(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
+GP_HD static inline float gp_unit_float(uint32_t word) { return (float)(word >> 8) * 0x1p-24f; }
 
 /* [0, bound), bound ≥ 1, without a division's bias being noticeable (bound ≪ 2^32). */
 static inline uint32_t gp_bounded(uint32_t word, uint32_t bound) { return (uint32_t)(((uint64_t)word * bound) >> 32); }

@@ -12,9 +12,12 @@ typedef struct gp_draw_plane {
   uint32_t low, high;
 } gp_draw_plane;
 
-static inline gp_draw_plane gp_draw_plane_at(const gp_pool_desc *desc, int64_t n, int64_t c) {
+GP_HD static inline gp_draw_plane gp_draw_plane_at(const gp_pool_desc *desc, int64_t n, int64_t c) {
   uint64_t index = (uint64_t)(desc->first_sample + n) * (uint64_t)desc->channels + (uint64_t)c;
-  return (gp_draw_plane){(uint32_t)index, __builtin_bswap32((uint32_t)(index >> 32))};
+  uint32_t high = (uint32_t)(index >> 32);
+  high = high << 24 | (high & 0xFF00u) << 8 | (high >> 8 & 0xFF00u) | high >> 24;
+  gp_draw_plane plane = {(uint32_t)index, high};
+  return plane;
 }
 
 /* The draws of columns 4·group … 4·group + 3 of a row, normal or uniform as the kind has them. GP_STOCHASTIC_CN uses the

@@ -2,6 +2,7 @@
 #ifndef GP_POOL_SHAPE_H
 #define GP_POOL_SHAPE_H
 
+#include "base/device.h"
 #include "pool/kinds.h"
 
 /* A descriptor that passed its checks, with the defaults filled in. All the kernels work from this. */
@@ -26,12 +27,13 @@ typedef struct gp_pool_span {
 
 /* The window of output index `out` along an axis (0: height, 1: width). As AvgPool2d: with GP_COUNT_INCLUDE_PAD the
  * divisor counts the window cut at input + padding, so what ceil_mode adds beyond that is not counted. */
-static inline gp_pool_span gp_pool_span_at(const gp_pool_desc *desc, int axis, int64_t out) {
+GP_HD static inline gp_pool_span gp_pool_span_at(const gp_pool_desc *desc, int axis, int64_t out) {
   int64_t size = axis == 0 ? desc->height : desc->width;
   int64_t outputs = desc->adaptive[axis];
   if (outputs > 0) {
     int64_t first = out * size / outputs, last = ((out + 1) * size + outputs - 1) / outputs;
-    return (gp_pool_span){first, last, last - first};
+    gp_pool_span span = {first, last, last - first};
+    return span;
   }
   int64_t begin = out * desc->stride[axis] - desc->padding[axis];
   int64_t end = begin + desc->kernel[axis];
@@ -42,17 +44,17 @@ static inline gp_pool_span gp_pool_span_at(const gp_pool_desc *desc, int axis, i
 }
 
 /* Elements of the kernel along an axis: with `adaptive`, of the span. */
-static inline int64_t gp_pool_kernel_of(const gp_pool_desc *desc, int axis, const gp_pool_span *span) {
+GP_HD static inline int64_t gp_pool_kernel_of(const gp_pool_desc *desc, int axis, const gp_pool_span *span) {
   return desc->adaptive[axis] > 0 ? span->end - span->begin : desc->kernel[axis];
 }
 
 /* Channels in a block: 8 or 16, or 0 for the layouts without blocks. */
-static inline int64_t gp_layout_block(gp_layout layout) {
+GP_HD static inline int64_t gp_layout_block(gp_layout layout) {
   return layout == GP_NCHW8C ? 8 : layout == GP_NCHW16C ? 16 : 0;
 }
 
 /* Channels rounded up to whole blocks. */
-static inline int64_t gp_layout_channels(gp_layout layout, int64_t channels) {
+GP_HD static inline int64_t gp_layout_channels(gp_layout layout, int64_t channels) {
   int64_t block = gp_layout_block(layout);
   return block == 0 ? channels : (channels + block - 1) / block * block;
 }
@@ -60,9 +62,10 @@ static inline int64_t gp_layout_channels(gp_layout layout, int64_t channels) {
 /* Strides of a dense tensor. */
 static inline gp_strides gp_strides_dense(gp_layout layout, int64_t channels, int64_t height, int64_t width) {
   int64_t plane = height * width, block = gp_layout_block(layout);
-  if (layout == GP_NCHW) return (gp_strides){channels * plane, plane, width, 1};
-  if (layout == GP_NHWC) return (gp_strides){channels * plane, 1, width * channels, channels};
-  return (gp_strides){gp_layout_channels(layout, channels) * plane, plane * block, width * block, block};
+  gp_strides rows = {channels * plane, plane, width, 1};
+  gp_strides pixels = {channels * plane, 1, width * channels, channels};
+  gp_strides blocks = {gp_layout_channels(layout, channels) * plane, plane * block, width * block, block};
+  return layout == GP_NCHW ? rows : layout == GP_NHWC ? pixels : blocks;
 }
 
 /* Element (n, c, h, w) = base + h·row + w·pixel, in elements. */
@@ -71,10 +74,11 @@ typedef struct gp_pool_plane {
 } gp_pool_plane;
 
 /* The plane of (n, c) in a tensor of the given layout and strides. c may be a padding lane. */
-static inline gp_pool_plane gp_pool_plane_at(gp_layout layout, const gp_strides *strides, int64_t n, int64_t c) {
+GP_HD static inline gp_pool_plane gp_pool_plane_at(gp_layout layout, const gp_strides *strides, int64_t n, int64_t c) {
   int64_t block = gp_layout_block(layout);
   int64_t base = n * strides->n + (block > 0 ? c / block * strides->c + c % block : c * strides->c);
-  return (gp_pool_plane){base, strides->h, strides->w};
+  gp_pool_plane plane = {base, strides->h, strides->w};
+  return plane;
 }
 
 /* The planes of the tensors of a plan; map: of a weight map. */

@@ -80,17 +80,20 @@ def archive(installed, libdir):
 # ---- What lies where ------------------------------------------------------------------------
 
 def test_components(installed, libdir, version, tmp_path):
-    for component in ("runtime", "devel", "program"):
+    for component in ("runtime", "devel", "program", "cuda"):
         (tmp_path / component).mkdir()
         run("cmake", "--install", BUILD, "--prefix", tmp_path / component, "--component", component)
     assert files(tmp_path / "runtime") == {f"{libdir}/libgausspool.so.0", f"{libdir}/libgausspool.so.{version}"}
     package = f"{libdir}/cmake/gausspool/gausspool"
     assert files(tmp_path / "devel") == {
-        "include/gausspool/gausspool.h", f"{libdir}/libgausspool.so", f"{libdir}/libgausspool.a",
+        "include/gausspool/gausspool.h", "include/gausspool/gausspool_cuda.h", f"{libdir}/libgausspool.so", f"{libdir}/libgausspool.a",
         f"{libdir}/pkgconfig/gausspool.pc", f"{package}Config.cmake", f"{package}ConfigVersion.cmake",
         f"{package}Targets.cmake", f"{package}Targets-{(cached('CMAKE_BUILD_TYPE') or 'Release').lower()}.cmake"}
     assert all(name.startswith(("bin/", "share/")) for name in files(tmp_path / "program"))
-    assert files(installed) == set().union(*(files(tmp_path / name) for name in ("runtime", "devel", "program")))
+    # Built where there is nvcc.
+    cuda = f"{libdir}/libgausspool_cuda.so"
+    assert files(tmp_path / "cuda") in (set(), {cuda, f"{cuda}.0", f"{cuda}.{version}"})
+    assert files(installed) == set().union(*(files(tmp_path / name) for name in ("runtime", "devel", "program", "cuda")))
 
 
 def test_destdir_holds_the_same_bytes(installed, tmp_path):
@@ -124,6 +127,7 @@ def test_library_alone_needs_a_compiler_and_cmake(tmp_path):
         (tools / name).symlink_to(shutil.which(name))
     build = tmp_path / "build"
     run(tools / "cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DGAUSSPOOL_PROGRAM=OFF", "-DGAUSSPOOL_TESTS=OFF",
+        "-DGAUSSPOOL_CUDA=OFF",  # asks for nvcc and a C++ compiler
         "-DCMAKE_C_FLAGS_RELEASE=-Og", PATH=str(tools))  # compiles the kernels fastest
     run(tools / "cmake", "--build", build, "-j2", PATH=str(tools))
     found = re.findall(r"^FIND_PACKAGE_MESSAGE_DETAILS_(\w+):", (build / "CMakeCache.txt").read_text(), re.MULTILINE)
@@ -140,7 +144,7 @@ def defined(library, *options):
 
 
 def test_shared_library_exports_what_the_header_declares(installed, shared):
-    header = (installed / "include" / "gausspool" / "gausspool.h").read_text()
+    header = "".join(path.read_text() for path in sorted((installed / "include" / "gausspool").glob("*.h")))
     code = re.sub(r"/\*.*?\*/|^ *#.*?$", "", header, flags=re.DOTALL | re.MULTILINE)
     declared = set(re.findall(r"\bGP_API\b[^;{}]*?\b(\w+)\(", code))
     assert len(declared) >= 10 and len(declared) == code.count("GP_API")

@@ -63,11 +63,23 @@ gp_strides pool_random_slice(test_random *random, gp_layout layout, int64_t chan
 void pool_case_make(pool_case *pool, const gp_pool_desc *desc, unsigned extras, uint64_t seed);
 void pool_case_free(pool_case *pool);
 
+/* What runs a case: the library's calls, or others of the same meaning. */
+typedef struct pool_calls {
+  gp_status (*forward_workspace)(const gp_pool_desc *desc, size_t *bytes);
+  gp_status (*forward)(const gp_pool_desc *desc, const gp_pool_forward_args *args);
+  gp_status (*backward_workspace)(const gp_pool_desc *desc, size_t *bytes);
+  gp_status (*backward)(const gp_pool_desc *desc, const gp_pool_backward_args *args);
+  bool always_workspace; /* forward takes some without average_y, too */
+} pool_calls;
+extern const pool_calls pool_cpu_calls;
+
 /* Poisons the outputs, runs forward and backward on the instruction set and checks guards, gaps and padding lanes. */
 void pool_case_run(pool_case *pool, gp_isa isa);
+void pool_case_run_by(pool_case *pool, const pool_calls *calls);
 
 /* The forward call alone, into the outputs as they are. */
 void pool_case_forward(pool_case *pool);
+void pool_case_forward_by(pool_case *pool, const pool_calls *calls);
 
 /* The arguments of the forward call. */
 gp_pool_forward_args pool_case_args(const pool_case *pool);

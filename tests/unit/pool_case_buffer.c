@@ -71,8 +71,12 @@ void test_buffer_make(test_buffer *buffer, gp_dtype dtype, size_t elements, test
 }
 
 void test_buffer_align(test_buffer *buffer) {
+  unsigned char *data = buffer->memory + GUARD;
   show_guards(buffer);
-  buffer->data = buffer->memory + GUARD;
+  memmove(data, buffer->data, buffer->bytes);
+  memset(buffer->memory, GUARD_BYTE, GUARD);
+  memset(data + buffer->bytes, GUARD_BYTE, (size_t)(end_of(buffer) - data) - buffer->bytes);
+  buffer->data = data;
   hide_guards(buffer);
 }
 

@@ -24,7 +24,7 @@ typedef struct test_buffer {
 } test_buffer;
 
 void test_buffer_make(test_buffer *buffer, gp_dtype dtype, size_t elements, test_random *random);
-void test_buffer_align(test_buffer *buffer);    /* to 64 bytes, before use */
+void test_buffer_align(test_buffer *buffer);    /* to 64 bytes, with what is in it */
 void test_buffer_poison(test_buffer *buffer);   /* every byte 0xFF: NaN in each dtype */
 void test_buffer_undefine(test_buffer *buffer); /* poisoned, and to Valgrind not written yet */
 void test_buffer_free(test_buffer *buffer);

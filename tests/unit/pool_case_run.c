@@ -73,23 +73,28 @@ gp_pool_forward_args pool_case_args(const pool_case *pool) {
   };
 }
 
-void pool_case_forward(pool_case *pool) {
+const pool_calls pool_cpu_calls = {gp_pool_forward_workspace, gp_pool_forward, gp_pool_backward_workspace,
+                                   gp_pool_backward, false};
+
+void pool_case_forward(pool_case *pool) { pool_case_forward_by(pool, &pool_cpu_calls); }
+
+void pool_case_forward_by(pool_case *pool, const pool_calls *calls) {
   const gp_pool_desc *desc = &pool->plan.desc;
   gp_pool_forward_args args = pool_case_args(pool);
   size_t bytes = 0;
-  pool_case_check(pool, gp_pool_forward_workspace(desc, &bytes) == GP_OK, gp_last_error());
-  if (args.average_y == NULL) bytes = 0;
+  pool_case_check(pool, calls->forward_workspace(desc, &bytes) == GP_OK, gp_last_error());
+  if (args.average_y == NULL && !calls->always_workspace) bytes = 0;
   test_buffer workspace;
   make_workspace(pool, &workspace, bytes);
   if (bytes > 0) args.workspace = workspace.data;
-  pool_case_check(pool, gp_pool_forward(desc, &args) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->forward(desc, &args) == GP_OK, gp_last_error());
   release_workspace(pool, &workspace);
 }
 
-static void run_backward(pool_case *pool) {
+static void run_backward(pool_case *pool, const pool_calls *calls) {
   const gp_pool_desc *desc = &pool->plan.desc;
   size_t bytes = 0;
-  pool_case_check(pool, gp_pool_backward_workspace(desc, &bytes) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->backward_workspace(desc, &bytes) == GP_OK, gp_last_error());
   test_buffer workspace;
   make_workspace(pool, &workspace, bytes);
   bool depends_on_x = desc->kind != GP_POOL_AVERAGE || pool->in[POOL_SCALE].data != NULL;
@@ -112,16 +117,20 @@ static void run_backward(pool_case *pool) {
       .accumulate = pool->accumulate,
       .workspace = bytes > 0 ? workspace.data : NULL,
   };
-  pool_case_check(pool, gp_pool_backward(desc, &args) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->backward(desc, &args) == GP_OK, gp_last_error());
   release_workspace(pool, &workspace);
 }
 
 void pool_case_run(pool_case *pool, gp_isa isa) {
   gp_isa_set(isa);
+  pool_case_run_by(pool, &pool_cpu_calls);
+}
+
+void pool_case_run_by(pool_case *pool, const pool_calls *calls) {
   for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_poison(&pool->out[i]);
   if (pool->accumulate) memcpy(pool->out[POOL_GRAD_X].data, pool->in[POOL_BEFORE].data, pool->in[POOL_BEFORE].bytes);
-  pool_case_forward(pool);
-  run_backward(pool);
+  pool_case_forward_by(pool, calls);
+  run_backward(pool, calls);
   check_outputs(pool);
   if (pool->no_grad_x) memset(pool->out[POOL_GRAD_X].data, 0, pool->out[POOL_GRAD_X].bytes);
 }

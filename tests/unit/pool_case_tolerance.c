@@ -6,7 +6,11 @@
 
 #include <float.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static const double unit = 0x1p-24; /* float's rounding */
 
@@ -291,4 +295,20 @@ void pool_tolerance_make(test_buffer tolerance[POOL_OUTPUTS], const pool_case *e
           .exact = exact, .tolerance = tolerance, .n = n, .c = c, .slopes = sums, .sizes = sums + size});
     }
   gp_free(sums);
+}
+
+void pool_tolerance_check(const pool_case *pool, const pool_case *exact, const test_buffer tolerance[POOL_OUTPUTS]) {
+  for (int which = 0; which < POOL_OUTPUTS; ++which) {
+    const test_buffer *found = &pool->out[which];
+    for (int64_t i = 0; i < (int64_t)found->elements; ++i) {
+      double want = test_buffer_get(&exact->out[which], i), have = test_buffer_get(found, i);
+      if (isnan(want) && isnan(have)) continue; /* between a slice's elements */
+      double allowed = test_buffer_get(&tolerance[which], i);
+      allowed = 1.001 * (allowed + pool_rounding(found->dtype, fabs(want) + allowed));
+      if (fabs(want - have) <= allowed) continue;
+      pool_case_print(pool);
+      fail_msg("%s, element %lld: expected %.9g ± %.2g, found %.9g", pool_output_names[which], (long long)i, want,
+               allowed, have);
+    }
+  }
 }

@@ -12,22 +12,6 @@
 
 enum { CASES = 24000, LARGE_CASES = 100, THREAD_CASES = 20 }; /* more than 20,000 of them on the vectorised kernels */
 
-static void compare(const pool_case *pool, const pool_case *exact, const test_buffer tolerance[POOL_OUTPUTS]) {
-  for (int which = 0; which < POOL_OUTPUTS; ++which) {
-    const test_buffer *found = &pool->out[which];
-    for (int64_t i = 0; i < (int64_t)found->elements; ++i) {
-      double want = test_buffer_get(&exact->out[which], i), have = test_buffer_get(found, i);
-      if (isnan(want) && isnan(have)) continue; /* between a slice's elements */
-      double allowed = test_buffer_get(&tolerance[which], i);
-      allowed = 1.001 * (allowed + pool_rounding(found->dtype, fabs(want) + allowed));
-      if (fabs(want - have) <= allowed) continue;
-      pool_case_print(pool);
-      fail_msg("%s, element %lld: expected %.9g ± %.2g, found %.9g", pool_output_names[which], (long long)i, want,
-               allowed, have);
-    }
-  }
-}
-
 static void compare_bits(const pool_case *pool, const test_buffer expected[POOL_OUTPUTS], const char *what) {
   for (int which = 0; which < POOL_OUTPUTS; ++which) {
     if (memcmp(expected[which].data, pool->out[which].data, expected[which].bytes) == 0) continue;
@@ -79,7 +63,7 @@ static void check_case(const gp_pool_desc *desc, unsigned extras, uint64_t seed)
   pool_tolerance_make(tolerance, &exact);
   if (seed % 4 == 0 || desc->dtype == GP_FLOAT64) check_reference(&pool, &exact);
   pool_case_run(&pool, GP_ISA_BASELINE);
-  compare(&pool, &exact, tolerance);
+  pool_tolerance_check(&pool, &exact, tolerance);
   pool_case_take(&pool, baseline);
   for (gp_isa isa = GP_ISA_AVX2; isa <= gp_isa_best(); ++isa) {
     pool_case_run(&pool, isa);

@@ -1,0 +1,17 @@
+/* Checks of a call's arguments, the same for every device. */
+#ifndef GP_POOL_ARGUMENTS_H
+#define GP_POOL_ARGUMENTS_H
+
+#include "pool/shape.h"
+
+/* Whether all pointers are there that the plan's kind needs, aligned to their elements. Errors: GP_ERROR_INVALID_ARGUMENT. */
+GP_NODISCARD gp_status gp_pool_check_forward(const gp_pool_plan *plan, const gp_pool_forward_args *args);
+GP_NODISCARD gp_status gp_pool_check_backward(const gp_pool_plan *plan, const gp_pool_backward_args *args);
+
+/* The mean's gradient is the same for every x, but for a ReLU's. */
+bool gp_pool_backward_reads_x(const gp_pool_plan *plan, const gp_pool_backward_args *args);
+
+/* The gradients a kind has, the others set to NULL: the kernels look at nothing else. */
+gp_pool_backward_args gp_pool_wanted_gradients(const gp_pool_plan *plan, const gp_pool_backward_args *args);
+
+#endif

@@ -1,0 +1,3 @@
+#include "pool/cuda/launch.h"
+
+GP_CUDA_LAUNCHERS_OF(float16, gausspool::float16)

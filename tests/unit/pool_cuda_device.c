@@ -1,0 +1,137 @@
+/* libgausspool_cuda on a GPU: every call's tensors are copied to the device, with the gaps between a slice's elements, and what
+ * it wrote is copied back. */
+#include "pool_cuda_calls.h"
+
+#include "base/status.h"
+
+#include <cuda_runtime_api.h>
+#include <gausspool/gausspool_cuda.h>
+#include <stdio.h>
+
+enum { ARRAYS = 20 };
+
+/* A call's arrays: on the host, and their copies, which lie as far from a multiple of 256 as those. */
+struct arrays {
+  struct {
+    void *host, *memory, *device;
+    size_t bytes;
+    bool written;
+  } of[ARRAYS];
+  int count;
+  cudaError_t error;
+};
+
+static void *to_device(struct arrays *arrays, const void *host, size_t bytes, bool written) {
+  if (host == NULL || bytes == 0) return NULL;
+  size_t offset = (uintptr_t)host % 256;
+  void *memory = NULL;
+  cudaError_t error = cudaMalloc(&memory, bytes + offset);
+  char *device = (char *)memory + offset;
+  if (error == cudaSuccess) error = cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
+  if (error != cudaSuccess) arrays->error = error;
+  int i = arrays->count++;
+  arrays->of[i].host = (void *)(uintptr_t)host;
+  arrays->of[i].memory = memory;
+  arrays->of[i].device = device;
+  arrays->of[i].bytes = bytes;
+  arrays->of[i].written = written;
+  return device;
+}
+
+/* Copies back and releases; the call's own failure goes first. */
+static gp_status finish(struct arrays *arrays, gp_status status) {
+  for (int i = 0; i < arrays->count; ++i) {
+    cudaError_t error = cudaSuccess;
+    if (arrays->of[i].written)
+      error = cudaMemcpy(arrays->of[i].host, arrays->of[i].device, arrays->of[i].bytes, cudaMemcpyDeviceToHost);
+    if (error != cudaSuccess) arrays->error = error;
+    (void)cudaFree(arrays->of[i].memory);
+  }
+  if (status != GP_OK || arrays->error == cudaSuccess) return status;
+  return gp_fail(GP_ERROR_LIBRARY, "CUDA: %s", cudaGetErrorString(arrays->error));
+}
+
+/* Bytes from a tensor's first element to past its last. */
+static size_t tensor_bytes(const gp_pool_plan *plan, gp_strides strides, bool of_y) {
+  const gp_pool_desc *desc = &plan->desc;
+  int64_t height = of_y ? plan->out_height : desc->height, width = of_y ? plan->out_width : desc->width;
+  int64_t block = gp_layout_block(desc->layout), unit = block > 0 ? block : 1;
+  int64_t blocks = gp_layout_channels(desc->layout, desc->channels) / unit;
+  int64_t last = (desc->batch - 1) * strides.n + (blocks - 1) * strides.c + (height - 1) * strides.h +
+                 (width - 1) * strides.w + unit - 1;
+  return (size_t)(last + 1) * gp_dtype_size(desc->dtype);
+}
+
+struct sizes {
+  size_t param, planes, channels;
+};
+
+static struct sizes sizes_of(const gp_pool_plan *plan) {
+  size_t real = gp_dtype_size(gp_dtype_of_params(plan->desc.dtype)), channels = (size_t)plan->desc.channels;
+  bool map = plan->desc.param_shape == GP_SHAPE_NCHW;
+  size_t size = map ? gp_dtype_size(plan->desc.dtype) : real;
+  return (struct sizes){gp_param_elements(plan) * size, (size_t)plan->desc.batch * channels * real, channels * real};
+}
+
+static gp_status forward(const gp_pool_desc *desc, const gp_pool_forward_args *args) {
+  gp_pool_plan plan;
+  struct arrays arrays = {.count = 0};
+  if (args == NULL || args->x == NULL || gp_pool_plan_make(&plan, desc) != GP_OK || desc->batch == 0)
+    return gp_cuda_pool_forward(desc, args, NULL);
+  struct sizes sizes = sizes_of(&plan);
+  size_t workspace = 0;
+  gp_status status = gp_cuda_pool_forward_workspace(desc, &workspace);
+  gp_pool_forward_args device = {
+      .x = to_device(&arrays, args->x, tensor_bytes(&plan, plan.desc.x_stride, false), false),
+      .mu = to_device(&arrays, args->mu, sizes.param, false),
+      .sigma = to_device(&arrays, args->sigma, sizes.param, false),
+      .weight = to_device(&arrays, args->weight, sizes.param, false),
+      .scale = to_device(&arrays, args->scale, sizes.channels, false),
+      .shift = to_device(&arrays, args->shift, sizes.channels, false),
+      .y = to_device(&arrays, args->y, tensor_bytes(&plan, plan.desc.y_stride, true), true),
+      .average_y = to_device(&arrays, args->average_y, sizes.planes, true),
+      .workspace = to_device(&arrays, args->workspace, args->workspace != NULL ? workspace : 0, true),
+  };
+  if (status == GP_OK) status = gp_cuda_pool_forward(desc, &device, NULL);
+  return finish(&arrays, status);
+}
+
+static gp_status backward(const gp_pool_desc *desc, const gp_pool_backward_args *args) {
+  gp_pool_plan plan;
+  struct arrays arrays = {.count = 0};
+  if (args == NULL || args->x == NULL || gp_pool_plan_make(&plan, desc) != GP_OK || desc->batch == 0)
+    return gp_cuda_pool_backward(desc, args, NULL);
+  struct sizes sizes = sizes_of(&plan);
+  size_t workspace = 0;
+  gp_status status = gp_cuda_pool_backward_workspace(desc, &workspace);
+  gp_pool_backward_args device = {
+      .x = to_device(&arrays, args->x, tensor_bytes(&plan, plan.desc.x_stride, false), false),
+      .mu = to_device(&arrays, args->mu, sizes.param, false),
+      .sigma = to_device(&arrays, args->sigma, sizes.param, false),
+      .weight = to_device(&arrays, args->weight, sizes.param, false),
+      .scale = to_device(&arrays, args->scale, sizes.channels, false),
+      .shift = to_device(&arrays, args->shift, sizes.channels, false),
+      .grad_y = to_device(&arrays, args->grad_y, tensor_bytes(&plan, plan.desc.grad_y_stride, true), false),
+      .grad_average_y = to_device(&arrays, args->grad_average_y, sizes.planes, false),
+      .grad_average_x = to_device(&arrays, args->grad_average_x, sizes.planes, false),
+      .grad_x = to_device(&arrays, args->grad_x, tensor_bytes(&plan, plan.desc.grad_x_stride, false), true),
+      .grad_mu = to_device(&arrays, args->grad_mu, sizes.param, true),
+      .grad_sigma = to_device(&arrays, args->grad_sigma, sizes.param, true),
+      .grad_weight = to_device(&arrays, args->grad_weight, sizes.param, true),
+      .grad_scale = to_device(&arrays, args->grad_scale, sizes.channels, true),
+      .grad_shift = to_device(&arrays, args->grad_shift, sizes.channels, true),
+      .accumulate = args->accumulate,
+      .workspace = to_device(&arrays, args->workspace, args->workspace != NULL ? workspace : 0, true),
+  };
+  if (status == GP_OK) status = gp_cuda_pool_backward(desc, &device, NULL);
+  return finish(&arrays, status);
+}
+
+const pool_calls pool_cuda_calls = {gp_cuda_pool_forward_workspace, forward, gp_cuda_pool_backward_workspace, backward,
+                                    true};
+
+bool pool_cuda_ready(void) {
+  if (gp_cuda_available() == GP_OK) return true;
+  printf("skipped: %s\n", gp_last_error());
+  return false;
+}

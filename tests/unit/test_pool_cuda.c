@@ -1,0 +1,206 @@
+/* The CUDA kernels, all threads of their grids one after the other on the host, against the exact result over random
+ * descriptors. The same program linked to libgausspool_cuda and run on a GPU is test_pool_cuda_device. */
+#include "pool_case_tolerance.h"
+#include "pool_cuda_calls.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { CASES = 3000, STRAIGHT_CASES = 3000, LARGE_CASES = 30 };
+
+/* To addresses that the widest accesses need, the numbers with them. */
+static void align_all(pool_case *pool) {
+  for (int i = 0; i < POOL_INPUTS; ++i) test_buffer_align(&pool->in[i]);
+  for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_align(&pool->out[i]);
+}
+
+static void check_case(const gp_pool_desc *desc, unsigned extras, uint64_t seed, bool aligned) {
+  pool_case pool, exact;
+  pool_case_make(&pool, desc, extras, seed);
+  if (aligned) align_all(&pool);
+  pool_case_exact(&exact, &pool);
+  pool_case_run(&exact, GP_ISA_REFERENCE);
+  test_buffer tolerance[POOL_OUTPUTS], first[POOL_OUTPUTS];
+  pool_tolerance_make(tolerance, &exact);
+  pool_case_run_by(&pool, &pool_cuda_calls);
+  pool_tolerance_check(&pool, &exact, tolerance);
+  pool_case_take(&pool, first);
+  if (seed % 8 == 0) {
+    pool_case_run_by(&pool, &pool_cuda_calls);
+    for (int i = 0; i < POOL_OUTPUTS; ++i)
+      pool_case_check(&pool, memcmp(first[i].data, pool.out[i].data, first[i].bytes) == 0, "two runs differ");
+  }
+  pool_outputs_free(first);
+  pool_outputs_free(tolerance);
+  pool_case_free(&exact);
+  pool_case_free(&pool);
+}
+
+static void run_case(uint64_t seed, bool large) {
+  test_random random = {seed};
+  gp_pool_desc desc = pool_random_desc(&random, large);
+  check_case(&desc, pool_random_extras(&random), seed, random_one_in(&random, 2));
+}
+
+static void test_random_windows(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= pool_test_cases(CASES); ++seed) run_case(seed, false);
+}
+
+static void test_large_tensors(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= pool_test_cases(LARGE_CASES); ++seed) run_case(20000000 + seed, true);
+}
+
+/* The windows that have kernels of their own, with channels in whole vectors or not. */
+static void test_straight_windows(void **state) {
+  (void)state;
+  static const gp_pool_kind kinds[] = {GP_POOL_ISP_GAUSSIAN, GP_POOL_WEIGHTED, GP_POOL_AVERAGE,
+                                       GP_POOL_MAX,          GP_POOL_GAUSSIAN, GP_POOL_HALF_GAUSSIAN};
+  static const int64_t channels[] = {1, 3, 4, 8, 12, 16, 24, 40};
+  for (uint64_t seed = 1; seed <= pool_test_cases(STRAIGHT_CASES); ++seed) {
+    test_random random = {30000000 + seed};
+    gp_pool_desc desc = pool_random_desc(&random, false);
+    bool stem = random_one_in(&random, 2);
+    desc.kind = kinds[random_below(&random, 6)];
+    if (desc.dtype == GP_FLOAT64) desc.dtype = GP_FLOAT32;
+    desc.channels = channels[random_below(&random, 8)];
+    desc.height = 2 + random_below(&random, 20);
+    desc.width = 2 + random_below(&random, 40);
+    desc.x_stride = desc.y_stride = desc.grad_x_stride = desc.grad_y_stride = (gp_strides){0};
+    for (int axis = 0; axis < 2; ++axis) {
+      desc.kernel[axis] = stem ? 3 : 2;
+      desc.stride[axis] = 2;
+      desc.padding[axis] = stem ? 1 : 0;
+      desc.adaptive[axis] = 0;
+    }
+    if (gp_pool_output_size(&desc, NULL, NULL) != GP_OK) desc.param_shape = GP_SHAPE_NC; /* no map of mu and sigma */
+    check_case(&desc, pool_random_extras(&random), 30000000 + seed, !random_one_in(&random, 4));
+  }
+}
+
+/* y of a Gaussian with mu = 0 and sigma = 1 where m = 0 and s = 1 is the draw itself: windows of -1 and 1. */
+static void check_draws(gp_dtype dtype, gp_layout layout, bool general, gp_stochasticity stochasticity) {
+  test_random random = {7};
+  gp_pool_desc desc = {.kind = GP_POOL_GAUSSIAN,
+                       .dtype = dtype,
+                       .layout = layout,
+                       .batch = 3,
+                       .channels = 16,
+                       .height = 10,
+                       .width = 22,
+                       .kernel = {2, general ? 4 : 2},
+                       .stride = {2, 2},
+                       .param_shape = GP_SHAPE_ONE,
+                       .stochasticity = stochasticity,
+                       .seed = random_word(&random),
+                       .call_offset = 3,
+                       .first_sample = INT64_C(1) << 33};
+  pool_case pool;
+  pool_case_make(&pool, &desc, POOL_PLAIN, 7);
+  test_buffer_set(&pool.in[POOL_MU], 0, 0);
+  test_buffer_set(&pool.in[POOL_SIGMA], 0, 1);
+  for (int64_t n = 0; n < desc.batch; ++n)
+    for (int64_t c = 0; c < desc.channels; ++c)
+      for (int64_t i = 0; i < desc.height * desc.width; ++i)
+        test_buffer_set(&pool.in[POOL_X], pool_x_at(&pool, n, c, i / desc.width, i % desc.width), i % 2 == 0 ? -1 : 1);
+  test_buffer draws;
+  bool each = stochasticity == GP_STOCHASTIC_HWCN;
+  test_buffer_make(&draws, gp_dtype_of_params(dtype), each ? pool.out[POOL_Y].elements : 3 * 16, &random);
+  assert_int_equal(gp_pool_draws(&desc, draws.data), GP_OK);
+  pool_case_forward_by(&pool, &pool_cuda_calls);
+  for (int64_t n = 0; n < desc.batch; ++n)
+    for (int64_t c = 0; c < desc.channels; ++c)
+      for (int64_t i = 0; i < pool.plan.out_height * pool.plan.out_width; ++i) {
+        int64_t at = pool_y_at(&pool, n, c, i / pool.plan.out_width, i % pool.plan.out_width);
+        double want = test_buffer_get(&draws, each ? at : n * desc.channels + c),
+               have = test_buffer_get(&pool.out[POOL_Y], at);
+        pool_case_check(&pool, want == have, "a draw is not the CPU's, bit for bit");
+      }
+  test_buffer_free(&draws);
+  pool_case_free(&pool);
+}
+
+static void test_draws_are_the_cpus(void **state) {
+  (void)state;
+  for (int i = 0; i < 16; ++i)
+    check_draws(i % 2 ? GP_FLOAT64 : GP_FLOAT32, i / 2 % 2 ? GP_NHWC : GP_NCHW, i / 4 % 2,
+                i / 8 % 2 ? GP_STOCHASTIC_CN : GP_STOCHASTIC_HWCN);
+}
+
+/* Squares beyond float's range, constant windows of large numbers, NaN and infinity; in kernels of both kinds. */
+static void check_extreme(gp_layout layout, int32_t kernel, double low, double high) {
+  gp_pool_desc desc = {.kind = GP_POOL_GAUSSIAN,
+                       .layout = layout,
+                       .batch = 1,
+                       .channels = 8,
+                       .height = 8,
+                       .width = 16,
+                       .kernel = {kernel, kernel},
+                       .stride = {2, 2},
+                       .padding = {kernel == 3, kernel == 3},
+                       .param_shape = GP_SHAPE_ONE};
+  pool_case pool, exact;
+  pool_case_make(&pool, &desc, POOL_PLAIN, 11);
+  align_all(&pool);
+  test_buffer_set(&pool.in[POOL_MU], 0, 0.5);
+  for (int64_t c = 0; c < desc.channels; ++c)
+    for (int64_t i = 0; i < desc.height * desc.width; ++i)
+      test_buffer_set(&pool.in[POOL_X], pool_x_at(&pool, 0, c, i / desc.width, i % desc.width),
+                      (i / 2) % 2 ? low : high);
+  pool_case_exact(&exact, &pool);
+  pool_case_run(&exact, GP_ISA_REFERENCE);
+  pool_case_run_by(&pool, &pool_cuda_calls);
+  /* Gradients are sums of terms around 1. */
+  for (int which = POOL_Y; which <= (isfinite(low) ? POOL_GRAD_X : POOL_Y); ++which)
+    for (int64_t i = 0; i < (int64_t)pool.out[which].elements; ++i) {
+      double want = test_buffer_get(&exact.out[which], i), have = test_buffer_get(&pool.out[which], i);
+      double absolute = which == POOL_Y ? 1e-30 : 1e-5;
+      pool_case_check(&pool, (isnan(want) && isnan(have)) || fabs(want - have) <= 1e-5 * fabs(want) + absolute,
+                      pool_output_names[which]);
+    }
+  pool_case_free(&exact);
+  pool_case_free(&pool);
+}
+
+static void test_extreme_numbers(void **state) {
+  (void)state;
+  static const double pairs[][2] = {{1e38, -1e38}, {1e20, 0},     {1e4, 1e4}, {3e38, 3e38},
+                                    {NAN, 1},      {INFINITY, 2}, {-1e25, 3}};
+  for (size_t i = 0; i < sizeof pairs / sizeof *pairs; ++i)
+    for (int32_t kernel = 2; kernel <= 4; ++kernel) {
+      check_extreme(GP_NHWC, kernel, pairs[i][0], pairs[i][1]);
+      check_extreme(GP_NCHW, kernel, pairs[i][0], pairs[i][1]);
+    }
+}
+
+/* The calls' own errors. */
+static void test_errors(void **state) {
+  (void)state;
+  gp_pool_desc desc = {.batch = 2, .channels = 4, .height = 6, .width = 6, .kernel = {2, 2}};
+  gp_pool_forward_args args = {0};
+  size_t bytes = 0;
+  assert_int_equal(pool_cuda_calls.forward_workspace(&desc, NULL), GP_ERROR_INVALID_ARGUMENT);
+  assert_int_equal(pool_cuda_calls.forward(&desc, NULL), GP_ERROR_INVALID_ARGUMENT);
+  assert_int_equal(pool_cuda_calls.forward(&desc, &args), GP_ERROR_INVALID_ARGUMENT);
+  assert_int_equal(pool_cuda_calls.forward_workspace(&desc, &bytes), GP_OK);
+  assert_true(bytes > 0);
+  desc.batch = 0;
+  assert_int_equal(pool_cuda_calls.forward(&desc, &args), GP_OK);
+  assert_int_equal(pool_cuda_calls.backward_workspace(&desc, &bytes), GP_OK);
+  assert_int_equal(bytes, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_random_windows),  cmocka_unit_test(test_straight_windows),
+      cmocka_unit_test(test_large_tensors),   cmocka_unit_test(test_draws_are_the_cpus),
+      cmocka_unit_test(test_extreme_numbers), cmocka_unit_test(test_errors),
+  };
+  if (!pool_cuda_ready()) return POOL_CUDA_SKIP;
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
