@@ -157,7 +157,8 @@ static gp_status fold_node(nn_net *folded, const nn_net *net, nn_ref x, nn_ref n
     GP_TRY(GP_ALLOC(&v.bias, (size_t)v.channels));
   for (int32_t p = 0; p < NN_BATCHES_TRACKED; ++p) GP_TRY(read_state(net, norm, p, (void **)&v.norm[p]));
   if (!fold_values(&v, norm_node->as.batch_norm.eps))
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT, "folding %s into %s: expected finite weights, found others, there or behind the scaling",
+    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "folding %s into %s: expected finite weights, found others, there or behind the scaling",
                    norm_node->name, node->name));
   GP_TRY(write_state(folded, node->name, "weight", elements, v.weight));
   GP_TRY(write_state(folded, node->name, "bias", v.channels, v.bias));
