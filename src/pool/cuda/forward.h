@@ -22,6 +22,7 @@ GP_HD inline void load_draws(Draws<V> &draws, const gp_cuda_plan &plan, const St
 template <int V>
 GP_HD inline Weight<float> weight_of_draw(const Draws<V> &draws, const gp_cuda_plan &plan, const Strip &strip, int v,
                                           int place) {
+  if (v >= strip.channels) return {0, 0, 0}; /* a padding lane has no mu and sigma */
   const float(&of)[4] = draws.of[v];
   float draw = place == 0 ? of[0] : place == 1 ? of[1] : place == 2 ? of[2] : of[3];
   return drawn_weight<float>(plan, strip.n, strip.c + v, draw, true);
