@@ -61,8 +61,12 @@ gp_status launch_sums(const ChunkSums<Real> &sums, void *stream) {
 
 template <typename Body>
 gp_status launch(const gp_cuda_plan &plan, uint32_t items, void *) {
-  for (int64_t n = 0; n < plan.desc.batch; ++n)
+  for (int64_t n = 0; n < plan.desc.batch; ++n) {
+#if defined(_OPENMP)
+#pragma omp parallel for if (items > 2048)
+#endif
     for (uint32_t item = 0; item < items; ++item) Body::run(plan, n, item);
+  }
   return GP_OK;
 }
 
