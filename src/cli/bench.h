@@ -7,6 +7,7 @@
 int bench_data(const cli_command *command, int argc, char *const argv[]);
 int bench_net(const cli_command *command, int argc, char *const argv[]);
 int bench_pool(const cli_command *command, int argc, char *const argv[]);
+int bench_reduce(const cli_command *command, int argc, char *const argv[]);
 
 /* Median, least and most of some times. */
 typedef struct bench_times {

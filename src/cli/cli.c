@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "cli/ranks.h"
 #include "data/source.h"
+#include "dist/launcher.h"
 #include "models/models.h"
 #include "train/atomic_file.h"
 #include "train/stop.h"
@@ -20,6 +21,16 @@ int cli_fail(gp_status status) {
     fprintf(stderr, "gausspool: %s\n", gp_last_error()[0] != '\0' ? gp_last_error() : gp_status_name(status));
   if (status == GP_ERROR_INTERRUPTED && train_stop_requested() != 0) return 128 + train_stop_requested();
   return CLI_FAILURE;
+}
+
+/* Each of several processes would do it all, and they would write the same files. */
+gp_status cli_check_alone(const cli_command *command) {
+  const dist_launcher launcher = dist_launcher_find();
+  if (command->by_ranks || launcher.processes <= 1) return GP_OK;
+  return gp_fail(GP_ERROR_UNSUPPORTED,
+                 "%s runs as one process, expected to be started once, found %s %" PRId64
+                 ": only train, test and bench reduce share their work; leave the launcher out",
+                 command->name, launcher.command, launcher.processes);
 }
 
 int cli_fail_usage(gp_status status) {

@@ -36,6 +36,9 @@ extern bool cli_quiet;
 int cli_fail(gp_status status);
 int cli_fail_usage(gp_status status);
 
+/* GP_ERROR_UNSUPPORTED where a launcher has started several processes, and the command is not one that they share. */
+GP_NODISCARD gp_status cli_check_alone(const cli_command *command);
+
 /* One line on stderr where there is something to know about it on this machine. */
 void cli_warn_of_precision(nn_precision precision);
 

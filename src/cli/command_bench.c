@@ -28,6 +28,12 @@ static const cli_command subjects[] = {
          "alternate, so that a noisy machine disturbs all of it alike.\n"
          "A FILE has a line for each place: name channels height width kernel_h kernel_w stride_h stride_w pad_h\n"
          "pad_w; # begins a comment.\n"},
+    {.name = "bench reduce",
+     .arguments = "",
+     .run = bench_reduce,
+     .by_ranks = true,
+     .summary = "Measures how fast the ranks that mpirun starts add up gradients, with nothing else to do.",
+     .notes = "GB/s are 10^9 bytes of float32 gradients over the time, whatever goes over the network for them.\n"},
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
@@ -54,6 +60,8 @@ int command_bench(const cli_command *command, int argc, char *const argv[]) {
   if (status != GP_OK) return cli_fail_usage(status);
   int i = 0;
   while (strcmp(argv[0], subject_name(i)) != 0) ++i;
+  status = cli_check_alone(&subjects[i]);
+  if (status != GP_OK) return cli_fail(status);
   return subjects[i].run(&subjects[i], argc - 1, argv + 1);
 }
 

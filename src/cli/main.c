@@ -1,7 +1,6 @@
 /* gausspool: trains, tests and applies nets with Gaussian pooling. */
 #include "base/status.h"
 #include "cli/cli.h"
-#include "dist/launcher.h"
 #include "nn/nn.h"
 
 #include <errno.h>
@@ -56,9 +55,9 @@ static const cli_command commands[] = {
     {.name = "bench",
      .arguments = "",
      .run = command_bench,
+     .by_ranks = true, /* one of its subjects is; the others see to themselves */
      .summary = "Measures speed: `bench net`, training step and inference of a net; `bench pool`, the pooling "
-                "operator; `bench "
-                "data`, reading images.",
+                "operator; `bench data`, reading images; `bench reduce`, adding up gradients over ranks.",
      .notes = NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -73,18 +72,8 @@ static void print_help(FILE *stream) {
   fprintf(stream, "\n  gausspool COMMAND --help    options of a command\n  gausspool --version\n");
 }
 
-/* Each of several processes would do it all, and they would write the same files. */
-static gp_status check_alone(const cli_command *command) {
-  const dist_launcher launcher = dist_launcher_find();
-  if (command->by_ranks || launcher.processes <= 1) return GP_OK;
-  return gp_fail(GP_ERROR_UNSUPPORTED,
-                 "%s runs as one process, expected to be started once, found %s %" PRId64
-                 ": only train and test share their work; leave the launcher out",
-                 command->name, launcher.command, launcher.processes);
-}
-
 static int run_command(const cli_command *command, int argc, char *const argv[]) {
-  gp_status status = check_alone(command);
+  gp_status status = cli_check_alone(command);
   return status == GP_OK ? command->run(command, argc, argv) : cli_fail(status);
 }
 

@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "dist/comm_impl.h"
+#include "dist/mpi_algorithm.h"
 
 #include <mpi.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 typedef struct mpi_library {
   MPI_Comm comm;
   MPI_Op add_bfloat16;
+  mpi_algorithm algorithm;
   bool initialised;
 } mpi_library;
 
@@ -56,6 +58,7 @@ static gp_status sum(dist_comm *comm, void *values, size_t count, dist_type type
                                 [DIST_BFLOAT16] = MPI_UINT16_T};
   const MPI_Op add = type == DIST_BFLOAT16 ? library_of(comm)->add_bfloat16 : MPI_SUM;
   MPI_Request handle = MPI_REQUEST_NULL;
+  mpi_algorithm_choose(&library_of(comm)->algorithm, count, count * dist_type_bytes(type), comm->size);
   const int code = MPI_Iallreduce(MPI_IN_PLACE, values, (int)count, types[type], add, library_of(comm)->comm, &handle);
   keep(request, handle);
   return check(code, "summing over the ranks");
@@ -98,6 +101,7 @@ static void abort_all(dist_comm *comm, int exit_status) {
 static void release(mpi_library *library) {
   if (library->add_bfloat16 != MPI_OP_NULL) MPI_Op_free(&library->add_bfloat16);
   if (library->comm != MPI_COMM_NULL) MPI_Comm_free(&library->comm);
+  mpi_algorithm_close(&library->algorithm);
   if (library->initialised) MPI_Finalize();
 }
 
@@ -121,6 +125,7 @@ static gp_status start(mpi_library *library, int *rank, int *size) {
   GP_TRY(check(MPI_Op_create(add_bfloat16, 1, &library->add_bfloat16), "making an operation"));
   GP_TRY(check(MPI_Comm_rank(library->comm, rank), "asking for the rank"));
   GP_TRY(check(MPI_Comm_size(library->comm, size), "asking for the ranks"));
+  mpi_algorithm_open(&library->algorithm);
 cleanup:
   return status;
 }

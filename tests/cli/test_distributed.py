@@ -334,10 +334,10 @@ def test_a_cut_cable_ends_the_run(data, two, hosts, tmp_path):
         assert (out / name).read_bytes() == (two[1] / name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["predict", "export", "info", "pack", "bench"])
+@pytest.mark.parametrize("name", ["predict", "export", "info", "pack", "bench net"])
 def test_commands_that_run_alone(name):
     variables = {**environment(), "OMPI_COMM_WORLD_SIZE": "2"}
-    result = subprocess.run([PROGRAM, name], env=variables, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
+    result = subprocess.run([PROGRAM, *name.split()], env=variables, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT)
     assert result.returncode == 1 and f"{name} runs as one process" in result.stderr and "mpirun -np 2" in result.stderr
 
 
@@ -346,6 +346,16 @@ def test_a_launcher_of_another_mpi(data, tmp_path):
     result = subprocess.run([PROGRAM, *arguments(data, tmp_path)], env={**environment(), **MPI, "PMI_SIZE": "4"}, cwd=ROOT,
                             capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
     assert result.returncode == 1 and "MPI sees 1" in result.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_bench_reduce(precision):
+    result = succeeds_with(3, "bench", "reduce", "--size", 1, "--bucket-size", 300, "--repeat", 3, "--reduce-precision", precision,
+                           "--json")
+    row = json.loads(result.stdout)
+    assert (row["ranks"], row["size_mib"], row["buckets"], row["reduce_precision"]) == (3, 1, 4, precision)
+    assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
+    fails("bench", "reduce", status=2, names=("several ranks", "mpirun -np 2"))
 
 
 def test_crowded_machines_are_warned_of(data, tmp_path):
