@@ -18,6 +18,10 @@ int64_t data_share_part_size(const data_share *share, int64_t batch_size, int64_
   return (largest_share(share, batch_size) + parts - 1) / parts;
 }
 
+bool data_share_in_parts(const data_share *share, int64_t batch_size, int64_t parts) {
+  return data_parts(largest_share(share, batch_size), data_share_part_size(share, batch_size, parts)) == parts;
+}
+
 /* Of so many batches, how many are the share's. */
 static int64_t own_batches(const data_share *share, int64_t batches) {
   if (share->mode != DATA_SHARE_BATCHES) return batches;

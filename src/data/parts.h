@@ -31,6 +31,9 @@ int64_t data_share_first(int64_t samples, int32_t index, int32_t count);
 /* What the size of parts must be for shares of whole batches to come in `parts` parts. */
 int64_t data_share_part_size(const data_share *share, int64_t batch_size, int64_t parts);
 
+/* Whether they then do come in so many: shares of 9 cannot come in 6 parts, nor shares of 2 in 3. */
+bool data_share_in_parts(const data_share *share, int64_t batch_size, int64_t parts);
+
 /* An epoch; all its batches but the last have `batch_parts` parts. Batches and parts are those of the share. */
 typedef struct data_cut {
   data_share share;

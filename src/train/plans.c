@@ -3,6 +3,8 @@
 #include "base/status.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 /* `of_all`: samples that all shares together have in the part. Batch norms over all ranks do with one here if there are others
  * elsewhere, but not with one in all: that is for nn_plan_create() to judge, though a plan of this size may exist. */
@@ -51,13 +53,27 @@ cleanup:
                     batch.whole, desc->batch, shared ? " for all ranks" : "", helped ? ", --sync-bn" : "");
 }
 
+/* A divisor of the batch size is one of the shares' only where there are as many images on each rank. */
+static gp_status check_parts(const train_plans_desc *desc, int64_t parts) {
+  char possible[128] = "";
+  if (desc->batch % parts != 0)
+    return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                   "accumulate: expected a divisor of the batch size %" PRId64 ", found %" PRId64, desc->batch, parts);
+  if (data_share_in_parts(&desc->share, desc->batch, parts)) return GP_OK;
+  for (int64_t p = 1; p <= desc->batch && strlen(possible) < sizeof possible / 2; ++p)
+    if (desc->batch % p == 0 && data_share_in_parts(&desc->share, desc->batch, p))
+      snprintf(possible + strlen(possible), sizeof possible - strlen(possible), "%s%" PRId64, p > 1 ? ", " : "", p);
+  return gp_fail(GP_ERROR_INVALID_ARGUMENT,
+                 "accumulate: expected as many parts as a share of a batch of %" PRId64 " on %" PRId32
+                 " ranks can come in, as %s, found %" PRId64,
+                 desc->batch, desc->share.count, possible, parts);
+}
+
 gp_status train_plans_create(train_plans *plans, nn_net *net, const train_plans_desc *desc) {
   gp_status status = GP_OK;
   const int64_t parts = desc->parts > 0 ? desc->parts : 1;
   *plans = (train_plans){0};
-  if (desc->batch % parts != 0)
-    GP_TRY(gp_fail(GP_ERROR_INVALID_ARGUMENT,
-                   "accumulate: expected a divisor of the batch size %" PRId64 ", found %" PRId64, desc->batch, parts));
+  GP_TRY(check_parts(desc, parts));
   const data_cut cut = data_cut_epoch(&desc->share, desc->samples, desc->batch,
                                       data_share_part_size(&desc->share, desc->batch, parts), desc->drop_last);
   plans->largest = cut.part_size;

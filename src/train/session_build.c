@@ -74,7 +74,9 @@ gp_status train_session_build(train_session *session) {
   dist_comm *comm = session->ranks.comm;
   if (limit == 0 || chosen->evaluate) return dist_agree_later(comm, build(session));
   for (int64_t parts = decided ? chosen->accumulate : 1; parts <= chosen->batch_size; ++parts) {
-    if (chosen->batch_size % parts != 0) continue;
+    const bool possible =
+        chosen->batch_size % parts == 0 && data_share_in_parts(&session->ranks.samples, chosen->batch_size, parts);
+    if (!possible && !decided) continue;
     chosen->accumulate = parts;
     if (asked_test_batch == 0 && parts > 1) chosen->test_batch_size = chosen->batch_size / parts;
     gp_status status = dist_agree_later(comm, build(session));

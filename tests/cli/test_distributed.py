@@ -87,6 +87,11 @@ def test_two_ranks_follow_one_process(alone, two):
     assert "2 ranks" in result.stdout and result.stdout.count("epoch 4/4  lr") == 1 and "\r" not in result.stdout
 
 
+def test_four_ranks_follow_one_process(data, alone, tmp_path):
+    succeeds_with(4, *arguments(data, tmp_path))
+    assert len(losses(tmp_path)) == 20 and max(differences(tmp_path, alone)) < 1e-5
+
+
 def test_four_ranks_without_a_sample_each(data, tmp_path):
     """Of batches of 127 two images are left for four ranks; gradients in many buckets."""
     settings = {"batch_size": 127, "epochs": 3, "max_steps": 9, "lr": 0.0005}
@@ -115,6 +120,12 @@ def test_parts_and_averages(data, tmp_path):
     succeeds_with(2, *arguments(data, tmp_path / "again", **settings))
     for name in ("checkpoint_last.safetensors", "model_best.safetensors"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_parts_of_unequal_shares(data, tmp_path):
+    """Shares of 8, 8, 7 and 7 images in three parts each; those of the last batch, of 4, in two."""
+    succeeds_with(4, *arguments(data, tmp_path, batch_size=30, accumulate=3, epochs=1, max_steps=None))
+    assert len(losses(tmp_path)) == 9 and all(0 < loss < 10 for loss in losses(tmp_path))
 
 
 def test_tests_are_the_same_to_the_digit(trained, tmp_path):
@@ -231,6 +242,8 @@ def test_slow_steps_stop_in_good_order(tmp_path):
     ({"batch_size": 1}, "expected at least a sample for each of the 2 ranks"),
     ({"batch_size": 253, "sync_bn": None}, "--sync-bn"),
     ({"lr": "x"}, "lr"),
+    ({"batch_size": 36, "accumulate": 12}, "as 1, 2, 3, 4, 6, 9, 18, found 12"),
+    ({"rank_timeout": -1}, "rank-timeout"),
     ({"resume": "/nowhere"}, "/nowhere"),
 ])
 def test_one_message_for_all(data, tmp_path, changes, words):

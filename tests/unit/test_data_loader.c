@@ -186,6 +186,17 @@ static void stretches_make_the_batch(void **state) {
   data_loader_destroy(&whole);
 }
 
+static void shares_may_not_come_in_as_many_parts(void **state) {
+  (void)state;
+  const data_share two = {DATA_SHARE_SAMPLES, 1, 2}, alone = {0};
+  assert_int_equal(data_share_part_size(&two, 36, 12), 2);
+  assert_false(data_share_in_parts(&two, 36, 12)); /* 18 in parts of 2 are 9 parts */
+  assert_false(data_share_in_parts(&two, 4, 4));
+  assert_true(data_share_in_parts(&two, 36, 4)); /* 5, 5, 5, 3 at most */
+  assert_true(data_share_in_parts(&alone, 36, 12));
+  assert_true(data_share_in_parts(&(data_share){DATA_SHARE_SAMPLES, 0, 1}, 36, 36));
+}
+
 /* Shares in parts: all have as many, also of the last batch, where some are empty; together they are the batch. */
 static void shares_come_in_as_many_parts(void **state) {
   (void)state;
@@ -715,6 +726,7 @@ int main(void) {
       cmocka_unit_test(batches_are_what_they_should_be),
       cmocka_unit_test(stretches_make_the_batch),
       cmocka_unit_test(shares_come_in_as_many_parts),
+      cmocka_unit_test(shares_may_not_come_in_as_many_parts),
       cmocka_unit_test(batches_are_dealt_out),
       cmocka_unit_test(without_shuffle_in_order),
       cmocka_unit_test(parts_cover_every_batch),
