@@ -208,9 +208,11 @@ typedef struct gp_pool_forward_args {
   const void *mu, *sigma;    /* shaped as param_shape */
   const void *weight;        /* shaped as param_shape */
   const void *scale, *shift; /* [channels] */
-  void *y;                   /* [n][c][h'][w'] in desc->layout, overwritten */
-  void *average_y; /* [n][c] means of y over its rows and columns, before y is rounded to its dtype; or NULL */
-  void *workspace; /* gp_pool_forward_workspace() bytes, aligned to 64; needed only for average_y */
+  const uint64_t *seed; /* one number, the key of the draws in place of desc->seed; or NULL. It is read when the call
+                              * is executed: on a GPU in the stream's order, so that a captured call's may change */
+  void *y;              /* [n][c][h'][w'] in desc->layout, overwritten */
+  void *average_y;      /* [n][c] means of y over its rows and columns, before y is rounded to its dtype; or NULL */
+  void *workspace;      /* gp_pool_forward_workspace() bytes, aligned to 64; needed only for average_y */
 } gp_pool_forward_args;
 
 /* Scratch memory, in bytes, that gp_pool_forward needs for average_y. */
@@ -228,6 +230,7 @@ typedef struct gp_pool_backward_args {
   const void *mu, *sigma;     /* as given to the forward call */
   const void *weight;         /* as given to the forward call */
   const void *scale, *shift;  /* as given to the forward call */
+  const uint64_t *seed;       /* as given to the forward call: the same number */
   const void *grad_y;         /* gradient of y, in desc->layout */
   const void *grad_average_y; /* [n][c] gradient of average_y, which adds to grad_y; or NULL */
   const void *grad_average_x; /* [n][c] gradient of the mean of x (of relu(scale·x + shift)) over its rows and columns,
@@ -244,7 +247,7 @@ typedef struct gp_pool_backward_args {
  * number of threads; it may differ between instruction sets. */
 GP_API GP_NODISCARD gp_status gp_pool_backward_workspace(const gp_pool_desc *desc, size_t *bytes);
 
-/* Gradients of the forward call with the same descriptor. The draws are made again from seed and call_offset.
+/* Gradients of the forward call with the same descriptor. The draws are made again from the seed and call_offset.
  * Where v < eps the gradient through s is zero; where scale·x + shift ≤ 0 that through ReLU is. Of several maxima the
  * first takes the gradient. grad_sigma is zero without stochasticity, except the half-Gaussian's. Sums over positions
  * run in a fixed order: results do not depend on the number of threads. A call with grad_x NULL gives the parameters'

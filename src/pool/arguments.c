@@ -54,13 +54,14 @@ static gp_status check_inputs(const gp_pool_plan *plan, const gp_pool_forward_ar
       {"scale", args->scale, param, false},
       {"shift", args->shift, param, false},
       {"average_y", args->average_y, param, false},
+      {"seed", args->seed, GP_FLOAT64, false}, /* of that size */
   };
   GP_TRY(check_scale(args->scale, args->shift));
   GP_TRY(check_arguments(plan, arguments, 2));
   if (gp_pool_kind_has_mu(plan->kind)) GP_TRY(check_arguments(plan, arguments + 2, 1));
   if (gp_pool_kind_has_sigma(plan->kind)) GP_TRY(check_arguments(plan, arguments + 3, 1));
   if (gp_pool_kind_has_weight(plan->kind)) GP_TRY(check_arguments(plan, arguments + 4, 1));
-  GP_TRY(check_arguments(plan, arguments + 5, 3));
+  GP_TRY(check_arguments(plan, arguments + 5, 4));
 cleanup:
   return status;
 }
@@ -103,6 +104,7 @@ gp_status gp_pool_check_backward(const gp_pool_plan *plan, const gp_pool_backwar
                                        .weight = args->weight,
                                        .scale = args->scale,
                                        .shift = args->shift,
+                                       .seed = args->seed,
                                        .y = (void *)(uintptr_t)args->grad_y};
   GP_TRY(check_arguments(plan, arguments, sizeof arguments / sizeof arguments[0]));
   GP_TRY(check_inputs(plan, &inputs, gp_pool_backward_reads_x(plan, args)));

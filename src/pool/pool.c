@@ -45,6 +45,7 @@ gp_status gp_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_args *
   if (args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
   if (plan.desc.batch == 0) return GP_OK;
   GP_TRY(gp_pool_check_forward(&plan, args));
+  if (args->seed != NULL) plan.desc.seed = *args->seed;
   const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
   if (args->average_y != NULL)
     GP_TRY(check_workspace(&plan, args->workspace, kernels->forward_workspace, "gp_pool_forward_workspace"));
@@ -90,6 +91,7 @@ gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args
     return GP_OK;
   }
   GP_TRY(gp_pool_check_backward(&plan, &wanted));
+  if (wanted.seed != NULL) plan.desc.seed = *wanted.seed;
   const gp_pool_kernels *kernels = gp_pool_kernels_for(&plan);
   GP_TRY(check_workspace(&plan, args->workspace, kernels->backward_workspace, "gp_pool_backward_workspace"));
   if (!gp_pool_backward_reads_x(&plan, &wanted)) {

@@ -167,7 +167,10 @@ static void fill(pool_case *pool, unsigned extras, test_random *random) {
 
 void pool_case_make(pool_case *pool, const gp_pool_desc *desc, unsigned extras, uint64_t seed) {
   test_random random = {seed};
-  *pool = (pool_case){.seed = seed, .accumulate = extras & POOL_ADDING, .no_grad_x = extras & POOL_NO_GRAD_X};
+  *pool = (pool_case){.seed = seed,
+                      .accumulate = extras & POOL_ADDING,
+                      .no_grad_x = extras & POOL_NO_GRAD_X,
+                      .seed_apart = extras & POOL_SEED};
   assert_int_equal(gp_pool_plan_make(&pool->plan, desc), GP_OK);
   for (int i = 0; i < POOL_INPUTS; ++i) {
     enum pool_input which = (enum pool_input)i;
@@ -193,6 +196,7 @@ void pool_case_exact(pool_case *exact, const pool_case *pool) {
   test_random random = {pool->seed};
   *exact = *pool;
   exact->plan.desc.dtype = GP_FLOAT64;
+  exact->seed_apart = false;
   for (int i = 0; i < POOL_INPUTS; ++i) test_buffer_convert(&exact->in[i], &pool->in[i], GP_FLOAT64, &random);
   for (int i = 0; i < POOL_OUTPUTS; ++i) test_buffer_make(&exact->out[i], GP_FLOAT64, pool->out[i].elements, &random);
 }

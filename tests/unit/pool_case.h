@@ -37,7 +37,8 @@ typedef struct pool_case {
   uint64_t seed;
   gp_pool_plan plan;
   bool accumulate;
-  bool no_grad_x; /* only the parameters' gradients are asked for; grad_x then is zeros */
+  bool no_grad_x;  /* only the parameters' gradients are asked for; grad_x then is zeros */
+  bool seed_apart; /* calls get the seed through the arguments' pointer, and a wrong one in the descriptor */
   test_buffer in[POOL_INPUTS], out[POOL_OUTPUTS];
 } pool_case;
 
@@ -48,6 +49,7 @@ typedef enum pool_extras {
   POOL_AVERAGES = 2,  /* average_y and the gradients of both averages */
   POOL_ADDING = 4,    /* accumulate */
   POOL_NO_GRAD_X = 8, /* grad_x is not wanted */
+  POOL_SEED = 16,     /* the seed's pointer */
 } pool_extras;
 
 /* A descriptor that passes validation: any kind, dtype, layout, window and parameters; some with sliced tensors. A

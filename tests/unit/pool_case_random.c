@@ -147,5 +147,6 @@ unsigned pool_random_extras(test_random *random) {
   if (random_one_in(random, 3)) extras |= POOL_AVERAGES;
   if (random_one_in(random, 3)) extras |= POOL_ADDING;
   if (random_one_in(random, 8)) extras |= POOL_NO_GRAD_X;
+  if (random_one_in(random, 4)) extras |= POOL_SEED;
   return extras;
 }

@@ -60,6 +60,14 @@ static void release_workspace(const pool_case *pool, test_buffer *workspace) {
   test_buffer_free(workspace);
 }
 
+static gp_pool_desc desc_of_call(const pool_case *pool) {
+  gp_pool_desc desc = pool->plan.desc;
+  if (pool->seed_apart) desc.seed = ~desc.seed;
+  return desc;
+}
+
+static const uint64_t *seed_of_call(const pool_case *pool) { return pool->seed_apart ? &pool->plan.desc.seed : NULL; }
+
 gp_pool_forward_args pool_case_args(const pool_case *pool) {
   return (gp_pool_forward_args){
       .x = pool->in[POOL_X].data,
@@ -68,6 +76,7 @@ gp_pool_forward_args pool_case_args(const pool_case *pool) {
       .weight = test_buffer_or_null(&pool->in[POOL_WEIGHT]),
       .scale = test_buffer_or_null(&pool->in[POOL_SCALE]),
       .shift = test_buffer_or_null(&pool->in[POOL_SHIFT]),
+      .seed = seed_of_call(pool),
       .y = pool->out[POOL_Y].data,
       .average_y = test_buffer_or_null(&pool->out[POOL_AVERAGE_Y]),
   };
@@ -79,25 +88,25 @@ const pool_calls pool_cpu_calls = {gp_pool_forward_workspace, gp_pool_forward, g
 void pool_case_forward(pool_case *pool) { pool_case_forward_by(pool, &pool_cpu_calls); }
 
 void pool_case_forward_by(pool_case *pool, const pool_calls *calls) {
-  const gp_pool_desc *desc = &pool->plan.desc;
+  gp_pool_desc desc = desc_of_call(pool);
   gp_pool_forward_args args = pool_case_args(pool);
   size_t bytes = 0;
-  pool_case_check(pool, calls->forward_workspace(desc, &bytes) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->forward_workspace(&desc, &bytes) == GP_OK, gp_last_error());
   if (args.average_y == NULL && !calls->always_workspace) bytes = 0;
   test_buffer workspace;
   make_workspace(pool, &workspace, bytes);
   if (bytes > 0) args.workspace = workspace.data;
-  pool_case_check(pool, calls->forward(desc, &args) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->forward(&desc, &args) == GP_OK, gp_last_error());
   release_workspace(pool, &workspace);
 }
 
 static void run_backward(pool_case *pool, const pool_calls *calls) {
-  const gp_pool_desc *desc = &pool->plan.desc;
+  gp_pool_desc desc = desc_of_call(pool);
   size_t bytes = 0;
-  pool_case_check(pool, calls->backward_workspace(desc, &bytes) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->backward_workspace(&desc, &bytes) == GP_OK, gp_last_error());
   test_buffer workspace;
   make_workspace(pool, &workspace, bytes);
-  bool depends_on_x = desc->kind != GP_POOL_AVERAGE || pool->in[POOL_SCALE].data != NULL;
+  bool depends_on_x = desc.kind != GP_POOL_AVERAGE || pool->in[POOL_SCALE].data != NULL;
   gp_pool_backward_args args = {
       .x = depends_on_x ? pool->in[POOL_X].data : NULL,
       .mu = test_buffer_or_null(&pool->in[POOL_MU]),
@@ -105,6 +114,7 @@ static void run_backward(pool_case *pool, const pool_calls *calls) {
       .weight = test_buffer_or_null(&pool->in[POOL_WEIGHT]),
       .scale = test_buffer_or_null(&pool->in[POOL_SCALE]),
       .shift = test_buffer_or_null(&pool->in[POOL_SHIFT]),
+      .seed = seed_of_call(pool),
       .grad_y = pool->in[POOL_GRAD_Y].data,
       .grad_average_y = test_buffer_or_null(&pool->in[POOL_GRAD_AVERAGE_Y]),
       .grad_average_x = test_buffer_or_null(&pool->in[POOL_GRAD_AVERAGE_X]),
@@ -117,7 +127,7 @@ static void run_backward(pool_case *pool, const pool_calls *calls) {
       .accumulate = pool->accumulate,
       .workspace = bytes > 0 ? workspace.data : NULL,
   };
-  pool_case_check(pool, calls->backward(desc, &args) == GP_OK, gp_last_error());
+  pool_case_check(pool, calls->backward(&desc, &args) == GP_OK, gp_last_error());
   release_workspace(pool, &workspace);
 }
 

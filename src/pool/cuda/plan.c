@@ -159,6 +159,7 @@ static void set_inputs(gp_cuda_plan *out, const gp_pool_forward_args *args) {
   out->weight = args->weight;
   out->scale = args->scale;
   out->shift = args->shift;
+  out->seed = args->seed;
   out->x_whole = is_whole(out, args->x, &out->desc.x_stride, of_x);
   bool map = out->link == GP_LINK_GIVEN && out->desc.param_shape == GP_SHAPE_NCHW;
   out->map_whole = !map || is_whole(out, args->weight, &out->map_stride, of_y);
@@ -280,7 +281,8 @@ gp_status gp_cuda_plan_backward(gp_cuda_plan *out, size_t *bytes, const gp_pool_
                                          .sigma = args->sigma,
                                          .weight = args->weight,
                                          .scale = args->scale,
-                                         .shift = args->shift};
+                                         .shift = args->shift,
+                                         .seed = args->seed};
     set_inputs(out, &inputs);
     set_gradients(out, args);
   }

@@ -45,8 +45,9 @@ GP_HD inline Weight<Real> linked_weight(gp_pool_link link, Real mu, Real sigma, 
 /* The draws of columns 4·group … 4·group + 3 of a row of sample n and channel c. */
 GP_HD inline void draw4(const gp_cuda_plan &plan, int64_t n, int64_t c, int64_t row, int64_t group, float (&out)[4]) {
   gp_draw_plane plane = gp_draw_plane_at(&plan.desc, n, c);
+  uint64_t seed = plan.seed != NULL ? *plan.seed : plan.desc.seed;
   gp_philox_block block =
-      gp_philox(plan.desc.seed, plane.low, plane.high ^ (uint32_t)row, (uint32_t)group, plan.desc.call_offset);
+      gp_philox(seed, plane.low, plane.high ^ (uint32_t)row, (uint32_t)group, plan.desc.call_offset);
   if (plan.draws == GP_DRAWS_NORMAL) {
     gp_normal4(block, out);
   } else {
