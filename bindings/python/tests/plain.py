@@ -40,7 +40,7 @@ def draws_of(x, pooling, seed):
     draws = torch.empty(shape, dtype=torch.float64)
     like = torch.empty(x.shape, dtype=torch.float64)
     if n:
-        desc = _describe.describe(like, pooling, None, seed, torch.contiguous_format)
+        desc = _describe.describe(like, pooling, None, int(seed), torch.contiguous_format)
         _library.draws(desc, draws.data_ptr())
     return draws
 
@@ -48,7 +48,7 @@ def draws_of(x, pooling, seed):
 def next_seed():
     """The key that the next call will draw with; PyTorch's generator is left as it was."""
     state = torch.get_rng_state()
-    seed = _arguments.draw_seed()
+    seed = _arguments.draw_seed(torch.empty(0))
     torch.set_rng_state(state)
     return seed
 

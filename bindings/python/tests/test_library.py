@@ -15,7 +15,7 @@ from gausspool import _library
 STRUCTS = {"gp_strides": _library.Strides, "gp_pool_desc": _library.PoolDesc, "gp_pool_forward_args": _library.ForwardArgs,
            "gp_pool_backward_args": _library.BackwardArgs}
 ENUMS = {"GP_FLOAT32": _library.FLOAT32, "GP_FLOAT64": _library.FLOAT64, "GP_BFLOAT16": _library.BFLOAT16,
-         "GP_FLOAT16": _library.FLOAT16, "GP_NCHW": _library.NCHW, "GP_NHWC": _library.NHWC, "GP_COUNT_INCLUDE_PAD": 0,
+         "GP_FLOAT16": _library.FLOAT16, "GP_ERROR_NOT_FOUND": _library._NOT_FOUND, "GP_NCHW": _library.NCHW, "GP_NHWC": _library.NHWC, "GP_COUNT_INCLUDE_PAD": 0,
          "GP_COUNT_EXCLUDE_PAD": 1,
          **{f"GP_STOCHASTIC_{name.upper()}": value for name, value in _library.STOCHASTICITIES.items()},
          **{f"GP_SHAPE_{name}": value for name, value in _library.PARAM_SHAPES.items()},

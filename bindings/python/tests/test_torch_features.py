@@ -352,15 +352,3 @@ def test_distributed_data_parallel(tmp_path):
             torch.testing.assert_close(grad, parameter.grad)
     finally:
         torch.distributed.destroy_process_group()
-
-
-# ---- Other devices --------------------------------------------------------------------------
-
-def test_cuda_message():
-    """CUDA tensors need a CUDA build of the library: the message says so, and nothing is copied to the CPU."""
-    from gausspool.torch import _ops
-    with pytest.raises(RuntimeError, match="found a CUDA tensor.*no CUDA operator.*move module and input to the CPU"):
-        _ops._refuse_cuda()
-    if torch.cuda.is_available():
-        with pytest.raises(RuntimeError, match="found a CUDA tensor"):
-            functional.avg_pool2d(torch.zeros(1, 1, 2, 2, device="cuda"), 2)

@@ -6,8 +6,8 @@
 >>> gausspool.library_version().count(".")
 2
 """
-from ._library import GausspoolError, cpu_isa, library_path, library_version
+from ._library import GausspoolError, cpu_isa, cuda_available, library_path, library_version
 
-__all__ = ["GausspoolError", "__version__", "cpu_isa", "library_path", "library_version"]
+__all__ = ["GausspoolError", "__version__", "cpu_isa", "cuda_available", "library_path", "library_version"]
 
 __version__ = library_version()

@@ -16,6 +16,9 @@ PARAM_SHAPES = {"NC": 0, "C": 1, "N": 2, "ONE": 3, "NCHW": 4}
 WORKSPACE_ALIGNMENT = 64
 
 _HEADER_VERSION = (0, 1)  # of the gausspool.h that the structs below mirror; before 1.0 each minor version may change them
+_NOT_FOUND = 4  # GP_ERROR_NOT_FOUND
+_CUDA_HINT = (". The Python package has it when installed by `pip install . -C cmake.define.GAUSSPOOL_CUDA=ON` with CUDA's compiler nvcc "
+              "at hand. Or move module and input to the CPU (.cpu())")
 _ERRORS = {1: ValueError, 2: MemoryError, 3: NotImplementedError}  # by gp_status; the rest are GausspoolError
 
 
@@ -98,6 +101,11 @@ def _declare(library: ctypes.CDLL) -> None:
         "gp_pool_forward": (ctypes.c_int, [desc, ctypes.POINTER(ForwardArgs)]),
         "gp_pool_backward": (ctypes.c_int, [desc, ctypes.POINTER(BackwardArgs)]),
         "gp_pool_draws": (ctypes.c_int, [desc, ctypes.c_void_p]),
+        "gp_cuda_available": (ctypes.c_int, []),
+        "gp_cuda_pool_forward_workspace": (ctypes.c_int, [desc, ctypes.POINTER(ctypes.c_size_t)]),
+        "gp_cuda_pool_backward_workspace": (ctypes.c_int, [desc, ctypes.POINTER(ctypes.c_size_t)]),
+        "gp_cuda_pool_forward": (ctypes.c_int, [desc, ctypes.POINTER(ForwardArgs), ctypes.c_void_p]),
+        "gp_cuda_pool_backward": (ctypes.c_int, [desc, ctypes.POINTER(BackwardArgs), ctypes.c_void_p]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)
@@ -144,11 +152,20 @@ def cpu_isa() -> str:
     return str(_library.gp_cpu_isa().decode())
 
 
+def cuda_available() -> bool:
+    """Whether tensors on CUDA can be pooled: the C library has its part for CUDA, and there are a driver and a device."""
+    return bool(_library.gp_cuda_available() == 0)
+
+
 # ---- Calls ----------------------------------------------------------------------------------
 
-def _check(status: int) -> None:
+def _check(status: int, hint: str = "") -> None:
     if status != 0:
-        raise _ERRORS.get(status, GausspoolError)(f"gausspool: {_library.gp_last_error().decode()}")
+        raise _ERRORS.get(status, GausspoolError)(f"gausspool: {_library.gp_last_error().decode()}{hint}")
+
+
+def _check_cuda(status: int) -> None:
+    _check(status, _CUDA_HINT if status == _NOT_FOUND else "")
 
 
 def forward_workspace(desc: PoolDesc) -> int:
@@ -165,6 +182,20 @@ def backward_workspace(desc: PoolDesc) -> int:
     return size.value
 
 
+def cuda_forward_workspace(desc: PoolDesc) -> int:
+    """Bytes of scratch memory on the device that cuda_forward() needs."""
+    size = ctypes.c_size_t()
+    _check_cuda(_library.gp_cuda_pool_forward_workspace(desc, size))
+    return size.value
+
+
+def cuda_backward_workspace(desc: PoolDesc) -> int:
+    """Bytes of scratch memory on the device that cuda_backward() needs."""
+    size = ctypes.c_size_t()
+    _check_cuda(_library.gp_cuda_pool_backward_workspace(desc, size))
+    return size.value
+
+
 def forward(desc: PoolDesc, **addresses: Optional[int]) -> None:
     """gp_pool_forward() with the arguments named; releases the interpreter's lock meanwhile."""
     _check(_library.gp_pool_forward(desc, ForwardArgs(**addresses)))
@@ -173,6 +204,16 @@ def forward(desc: PoolDesc, **addresses: Optional[int]) -> None:
 def backward(desc: PoolDesc, **addresses: Optional[int]) -> None:
     """gp_pool_backward() with the arguments named; releases the interpreter's lock meanwhile."""
     _check(_library.gp_pool_backward(desc, BackwardArgs(**addresses)))
+
+
+def cuda_forward(desc: PoolDesc, stream: Optional[int], **addresses: Optional[int]) -> None:
+    """gp_cuda_pool_forward(): addresses on the device, ``stream`` a cudaStream_t."""
+    _check_cuda(_library.gp_cuda_pool_forward(desc, ForwardArgs(**addresses), stream))
+
+
+def cuda_backward(desc: PoolDesc, stream: Optional[int], **addresses: Optional[int]) -> None:
+    """gp_cuda_pool_backward(), likewise."""
+    _check_cuda(_library.gp_cuda_pool_backward(desc, BackwardArgs(**addresses), stream))
 
 
 def draws(desc: PoolDesc, address: int) -> None:

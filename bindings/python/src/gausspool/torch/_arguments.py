@@ -153,7 +153,9 @@ def check_export(pooling: Pooling) -> None:
                            "Export in eval mode (net.eval(); training=False for the functions)")
 
 
-def draw_seed(generator: Optional[torch.Generator] = None) -> Tensor:
-    """[1] key of a call's draws, from PyTorch's generator on the CPU: torch.manual_seed governs it, and whatever saves and
-    restores that generator (gradient checkpointing) gets the same draws again."""
-    return torch.randint(0, _LARGEST_SEED, (1,), dtype=torch.int64, generator=generator)
+def draw_seed(x: Tensor, generator: Optional[torch.Generator] = None) -> Tensor:
+    """[1] key of a call's draws, from PyTorch's generator of x's device: torch.manual_seed governs it, and whatever saves and
+    restores that generator (gradient checkpointing) gets the same draws again. On CUDA the key stays on the device: the generator
+    makes another one each time that a captured CUDA graph is replayed. A generator on the CPU may be passed for any device."""
+    device = x.device if x.is_cuda and (generator is None or generator.device.type != "cpu") else torch.device("cpu")
+    return torch.randint(0, _LARGEST_SEED, (1,), dtype=torch.int64, device=device, generator=generator)

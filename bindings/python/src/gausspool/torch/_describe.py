@@ -100,7 +100,7 @@ def _param_shape(param: Optional[Tensor], batch: int, channels: int) -> int:
     return _library.PARAM_SHAPES[names[param.shape[0], param.shape[1]]]
 
 
-def describe(x: Tensor, pooling: Pooling, param: Optional[Tensor], seed: Optional[Tensor],
+def describe(x: Tensor, pooling: Pooling, param: Optional[Tensor], seed: int,
              memory_format: torch.memory_format, grad_y: Optional[Tensor] = None) -> _library.PoolDesc:
     """For x and grad_y as they lie in memory, and dense outputs. `param` is any of mu, sigma and weight."""
     pair = _library.ctypes.c_int32 * 2
@@ -113,7 +113,7 @@ def describe(x: Tensor, pooling: Pooling, param: Optional[Tensor], seed: Optiona
         pad_count=0 if pooling.count_include_pad else 1, eps=pooling.eps, norm=pooling.norm,
         param_shape=_param_shape(param, batch, channels),
         stochasticity=_library.STOCHASTICITIES[pooling.stochasticity],
-        seed=0 if seed is None else int(seed), x_stride=_strides(x), grad_y_stride=_strides(grad_y),
+        seed=seed, x_stride=_strides(x), grad_y_stride=_strides(grad_y),
         threads=_threads(x))
 
 

@@ -123,13 +123,13 @@ def _from_block(shape: Sequence[int], like: torch.Tensor, memory_format: torch.m
 
 
 def empty(shape: Sequence[int], like: torch.Tensor, memory_format: torch.memory_format, brief: bool = False) -> torch.Tensor:
-    """An uninitialised tensor of the type and device of `like`, dense in a memory format. `brief`: one that will not live
+    """An uninitialised tensor on the CPU, of the type of `like`, dense in a memory format. `brief`: one that will not live
     long, and so may lie in a block much too large."""
-    if _SUPPORTED and like.device.type == "cpu" and math.prod(shape) * like.element_size() >= _WORTHWHILE:
+    if _SUPPORTED and math.prod(shape) * like.element_size() >= _WORTHWHILE:
         tensor = _from_block(tuple(shape), like, memory_format, brief)
         if tensor is not None:
             return tensor
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
+    return torch.empty(shape, dtype=like.dtype, memory_format=memory_format)
 
 
 def workspace(size: int, alignment: int) -> torch.Tensor:

@@ -17,9 +17,8 @@ from typing import Callable, Dict, Optional, Tuple
 import torch
 from torch import Tensor
 
-from .. import _library
-from . import _memory
-from ._describe import Pooling, describe, describe_average, memory_format_of, output_shape, param_dtype, readable
+from ._describe import Pooling, describe, memory_format_of, output_shape, param_dtype, readable
+from ._devices import DEVICES
 
 Links = Tuple[Optional[Tensor], Optional[Tensor]]
 
@@ -32,14 +31,12 @@ _SCHEMAS = {
                      " -> (Tensor, Tensor, Tensor, Tensor)",
     "guide": f"(Tensor x, Tensor? seed, {_POOLING}) -> (Tensor, Tensor, Tensor)",
 }
-_CUDA_MESSAGE = ("gausspool: found a CUDA tensor, but this build of libgausspool has no CUDA operator. Install a build that has "
-                 "one, or move module and input to the CPU (.cpu())")
 _DOUBLE_BACKWARD_MESSAGE = ("gausspool: double backward is not supported: the gradient of the pooling was itself to be "
                             "differentiated (create_graph=True and a second backward, as in a gradient penalty). Use the plain "
                             "formulation in PyTorch for such a loss, or detach() the pooling's input")
 
 
-# ---- On the CPU -----------------------------------------------------------------------------
+# ---- On a device ----------------------------------------------------------------------------
 
 def _address(tensor: Optional[Tensor]) -> Optional[int]:
     return None if tensor is None else tensor.data_ptr()
@@ -49,32 +46,37 @@ def _any_of(*tensors: Optional[Tensor]) -> Optional[Tensor]:
     return next((tensor for tensor in tensors if tensor is not None), None)
 
 
-def _pool_cpu(x: Tensor, mu: Optional[Tensor], sigma: Optional[Tensor], weight: Optional[Tensor], seed: Optional[Tensor],
-              link_y: Optional[Tensor], link_params: Optional[Tensor], *args) -> Tensor:
+def _pool_on(device, x: Tensor, mu: Optional[Tensor], sigma: Optional[Tensor], weight: Optional[Tensor], seed: Optional[Tensor],
+             link_y: Optional[Tensor], link_params: Optional[Tensor], *args) -> Tensor:
     pooling = Pooling(*args)
+    device.check(x, {"mu": mu, "sigma": sigma, "weight": weight, "link_y": link_y, "link_params": link_params})
+    number, key = device.key(x, seed)
     memory_format = memory_format_of(x)
     x = readable(x, memory_format)
-    y = _memory.empty(output_shape(x, pooling), x, memory_format)
-    desc = describe(x, pooling, _any_of(mu, sigma, weight), seed, memory_format)
-    _library.forward(desc, x=x.data_ptr(), mu=_address(mu), sigma=_address(sigma), weight=_address(weight), y=y.data_ptr())
+    y = device.empty(output_shape(x, pooling), x, memory_format)
+    desc = describe(x, pooling, _any_of(mu, sigma, weight), number, memory_format)
+    device.forward(x, desc, x=x.data_ptr(), mu=_address(mu), sigma=_address(sigma), weight=_address(weight), seed=key,
+                   y=y.data_ptr())
     return y
 
 
-def _pool_backward_cpu(grad_y: Tensor, x: Tensor, mu: Optional[Tensor], sigma: Optional[Tensor], weight: Optional[Tensor],
-                       seed: Optional[Tensor], grad_average: Optional[Tensor], wants_x: bool, wants_params: bool,
-                       *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+def _pool_backward_on(device, grad_y: Tensor, x: Tensor, mu: Optional[Tensor], sigma: Optional[Tensor],
+                      weight: Optional[Tensor], seed: Optional[Tensor], grad_average: Optional[Tensor], wants_x: bool,
+                      wants_params: bool, *args) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     pooling = Pooling(*args)
+    params = {"mu": mu, "sigma": sigma, "weight": weight}
+    device.check(x, {"grad_y": grad_y, **params, "grad_average": grad_average})
+    number, key = device.key(x, seed)
     memory_format = memory_format_of(x)
     x, grad_y = readable(x, memory_format), readable(grad_y, memory_format)
     grad_average = None if grad_average is None else grad_average.contiguous()
-    grad_x = _memory.empty(x.shape, x, memory_format, brief=True) if wants_x else x.new_empty(0)
-    grads = _empty_grads(x, {"mu": mu, "sigma": sigma, "weight": weight}, wants_params)
-    desc = describe(x, pooling, _any_of(mu, sigma, weight), seed, memory_format, grad_y)
-    workspace = _memory.workspace(_library.backward_workspace(desc), _library.WORKSPACE_ALIGNMENT)
-    _library.backward(desc, x=x.data_ptr(), mu=_address(mu), sigma=_address(sigma), weight=_address(weight),
-                      grad_y=grad_y.data_ptr(), grad_average_x=_address(grad_average),
-                      grad_x=grad_x.data_ptr() if wants_x else None, workspace=workspace.data_ptr(),
-                      **{f"grad_{name}": grad.data_ptr() for name, grad in grads.items() if grad.numel()})
+    grad_x = device.empty(x.shape, x, memory_format, brief=True) if wants_x else x.new_empty(0)
+    grads = _empty_grads(x, params, wants_params)
+    desc = describe(x, pooling, _any_of(mu, sigma, weight), number, memory_format, grad_y)
+    device.backward(x, desc, x=x.data_ptr(), mu=_address(mu), sigma=_address(sigma), weight=_address(weight), seed=key,
+                    grad_y=grad_y.data_ptr(), grad_average_x=_address(grad_average),
+                    grad_x=grad_x.data_ptr() if wants_x else None,
+                    **{f"grad_{name}": grad.data_ptr() for name, grad in grads.items() if grad.numel()})
     return grad_x, grads["mu"], grads["sigma"], grads["weight"]
 
 
@@ -84,32 +86,20 @@ def _empty_grads(x: Tensor, params: Dict[str, Optional[Tensor]], wanted: bool) -
             for name, param in params.items()}
 
 
-def _average(x: Tensor) -> Tensor:
-    """[n][c] means over all positions, in the parameters' type."""
-    dtype, memory_format = param_dtype(x.dtype), memory_format_of(x)
-    if memory_format != torch.channels_last or x.device.type != "cpu" or x.dtype == torch.float64:
-        return x.mean((2, 3), dtype=dtype)
-    x = readable(x, memory_format)
-    y, average = x.new_empty(x.shape[0] * x.shape[1]), torch.empty(x.shape[:2], dtype=dtype)
-    desc = describe_average(x, memory_format)
-    workspace = _memory.workspace(_library.forward_workspace(desc), _library.WORKSPACE_ALIGNMENT)
-    _library.forward(desc, x=x.data_ptr(), y=y.data_ptr(), average_y=average.data_ptr(), workspace=workspace.data_ptr())
-    return average
-
-
 def _links(x: Tensor, pooling: Pooling) -> Tuple[Tensor, Tensor]:
-    """One zero each, seen as y's shape and as [parameters][n][c]."""
-    params = x.new_zeros((), dtype=param_dtype(x.dtype))
-    return (x.new_zeros(()).expand(output_shape(x, pooling)),
+    """One element each, which nobody reads, seen as y's shape and as [parameters][n][c]."""
+    params = x.new_empty((), dtype=param_dtype(x.dtype))
+    return (x.new_empty(()).expand(output_shape(x, pooling)),
             params.expand((len(pooling.param_names()), x.shape[0], x.shape[1])))
 
 
-def _guide_cpu(x: Tensor, seed: Optional[Tensor], *args) -> Tuple[Tensor, Tensor, Tensor]:
-    return (_average(x), *_links(x, Pooling(*args)))
+def _guide_on(device, x: Tensor, seed: Optional[Tensor], *args) -> Tuple[Tensor, Tensor, Tensor]:
+    device.check(x, {})
+    return (device.average(x), *_links(x, Pooling(*args)))
 
 
-def _refuse_cuda(*args):
-    raise RuntimeError(_CUDA_MESSAGE)
+def _kernel(function: Callable, device_type: str) -> Callable:
+    return lambda *args: function(DEVICES[device_type], *args)
 
 
 # ---- Shapes alone ---------------------------------------------------------------------------
@@ -204,11 +194,11 @@ def _autograd_kernel(name: str, backward: Callable, setup_context: Callable) -> 
     return kernel
 
 
-def _register(library: torch.library.Library, name: str, cpu: Callable, fake: Callable, backward: Callable,
+def _register(library: torch.library.Library, name: str, function: Callable, fake: Callable, backward: Callable,
               setup_context: Callable) -> None:
     library.define(name + _SCHEMAS[name])
-    library.impl(name, cpu, "CPU")
-    library.impl(name, _refuse_cuda, "CUDA")
+    library.impl(name, _kernel(function, "cpu"), "CPU")
+    library.impl(name, _kernel(function, "cuda"), "CUDA")
     if hasattr(torch.library, "register_autograd"):
         torch.library.register_fake(f"gausspool::{name}", fake, lib=library)
         torch.library.register_autograd(f"gausspool::{name}", backward, setup_context=setup_context, lib=library)
@@ -218,9 +208,15 @@ def _register(library: torch.library.Library, name: str, cpu: Callable, fake: Ca
 
 
 _operators = torch.library.Library("gausspool", "DEF")  # the registrations last as long as this object
-_register(_operators, "pool", _pool_cpu, _pool_fake, _pool_grad, _pool_setup)
-_register(_operators, "pool_backward", _pool_backward_cpu, _pool_backward_fake, _refuse_double_backward, _refuse_setup)
-_register(_operators, "guide", _guide_cpu, _guide_fake, _guide_grad, _guide_setup)
+_register(_operators, "pool", _pool_on, _pool_fake, _pool_grad, _pool_setup)
+_register(_operators, "pool_backward", _pool_backward_on, _pool_backward_fake, _refuse_double_backward, _refuse_setup)
+_register(_operators, "guide", _guide_on, _guide_fake, _guide_grad, _guide_setup)
+
+
+def _check_device(x: Tensor) -> None:
+    if x.device.type not in (*DEVICES, "meta"):
+        raise NotImplementedError(f"gausspool: expected a tensor on the CPU or a CUDA device, found {x.device}. Move the pooling's input "
+                                  "and parameters there (.cpu())")
 
 
 def pool(x: Tensor, pooling: Pooling, mu: Optional[Tensor] = None, sigma: Optional[Tensor] = None,
@@ -228,10 +224,12 @@ def pool(x: Tensor, pooling: Pooling, mu: Optional[Tensor] = None, sigma: Option
          links: Links = (None, None)) -> Tensor:
     """y [n][c][h'][w'] of x [n][c][h][w]. mu, sigma and weight are dense, of param_dtype(x.dtype), shaped as in
     _param_shape()."""
+    _check_device(x)
     return torch.ops.gausspool.pool(x, mu, sigma, weight, seed, *links, *pooling)
 
 
 def guide(x: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) -> Tuple[Tensor, Links]:
     """x's global average [n][c], and the links for pool() with the same pooling and seed."""
+    _check_device(x)
     average, link_y, link_params = torch.ops.gausspool.guide(x, seed, *pooling)
     return average, (link_y, link_params)

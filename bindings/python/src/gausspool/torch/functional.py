@@ -81,7 +81,7 @@ def sampled_gaussian_pool2d(input: Tensor, mu: Optional[Param], sigma: Optional[
     if exporting():
         return _like_input(input, export_guided(x, pooling, params))
     params = arguments.same_shape(params)
-    seed = None if draws == "none" else arguments.draw_seed(generator)
+    seed = None if draws == "none" else arguments.draw_seed(x, generator)
     return _like_input(input, pool(x, pooling, mu=params.get("mu"), sigma=params.get("sigma"), seed=seed))
 
 
@@ -126,7 +126,7 @@ def stochastic_pool2d(input: Tensor, kernel_size: Size2d, stride: Optional[Size2
     """
     pooling = arguments.describe_pooling("stochastic", kernel_size, stride, padding, ceil_mode,
                                          draws="HWCN" if training else "none")
-    return _pool_plain(input, pooling, arguments.draw_seed(generator) if training else None)
+    return _pool_plain(input, pooling, training, generator)
 
 
 def mixed_pool2d(input: Tensor, weight: Param, kernel_size: Size2d, stride: Optional[Size2d] = None, padding: Size2d = 0,
@@ -223,12 +223,12 @@ def _pool_weighted(x: Tensor, pooling: Pooling, weight: Tensor) -> Tensor:
     return _export(x, pooling, weight) if exporting() else pool(x, pooling, weight=weight)
 
 
-def _pool_plain(input: Tensor, pooling: Pooling, seed: Optional[Tensor] = None) -> Tensor:
+def _pool_plain(input: Tensor, pooling: Pooling, drawn: bool = False, generator: Optional[torch.Generator] = None) -> Tensor:
     x = arguments.check_input(input, pooling)
     if exporting():
         arguments.check_export(pooling)
         return _like_input(input, _export(x, pooling))
-    return _like_input(input, pool(x, pooling, seed=seed))
+    return _like_input(input, pool(x, pooling, seed=arguments.draw_seed(x, generator) if drawn else None))
 
 
 def _given(value: Optional[Param], name: str, kind: str) -> Union[float, Tensor]:

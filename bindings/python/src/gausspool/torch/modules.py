@@ -53,7 +53,7 @@ class _GuidedPooling2d(nn.Module):
             return input.tracer.create_proxy("call_module", input.tracer.path_of_module(self), (input,), {})
         pooling = self._describe()
         x = self._check_input(input, pooling)
-        seed = None if pooling.stochasticity == "none" else arguments.draw_seed()
+        seed = None if pooling.stochasticity == "none" else arguments.draw_seed(x)
         average, links = (plain_average(x), (None, None)) if exporting() else guide(x, pooling, seed)
         made = self._make_params(average[:, :, None, None].to(self._head_dtype(average)), pooling)
         params = {name: param.flatten(1).to(param_dtype(x.dtype)).contiguous() for name, param in made.items()}
