@@ -2,19 +2,12 @@
 #ifndef GP_CLI_BENCH_H
 #define GP_CLI_BENCH_H
 
+#include "bench/times.h"
 #include "cli/cli.h"
 
 int bench_data(const cli_command *command, int argc, char *const argv[]);
 int bench_net(const cli_command *command, int argc, char *const argv[]);
 int bench_pool(const cli_command *command, int argc, char *const argv[]);
 int bench_reduce(const cli_command *command, int argc, char *const argv[]);
-
-/* Median, least and most of some times. */
-typedef struct bench_times {
-  double median, min, max;
-} bench_times;
-
-/* Sorts the values; count ≥ 1. */
-bench_times bench_summarise(double *values, int64_t count);
 
 #endif

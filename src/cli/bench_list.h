@@ -2,7 +2,7 @@
 #ifndef GP_CLI_BENCH_LIST_H
 #define GP_CLI_BENCH_LIST_H
 
-#include "cli/bench_places.h"
+#include "bench/places.h"
 
 /* Prints the instruction set in use. */
 void bench_list_isa(void);

@@ -3,7 +3,6 @@
 #include "cli/bench.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const cli_command subjects[] = {
@@ -26,6 +25,10 @@ static const cli_command subjects[] = {
          "A ratio is the time taken over the time of copying as many bytes as must move: x and y in the forward\n"
          "pass, x, grad_y and grad_x in the backward pass. GB are 10^9 bytes. Calls of everything that is measured\n"
          "alternate, so that a noisy machine disturbs all of it alike.\n"
+         "On a GPU (--device cuda) times are those between events on a stream, of many calls in a row that go round\n"
+         "several sets of tensors, so that little is found in its L2 cache; copies are made of each size, and \"of "
+         "copy\"\n"
+         "is the share of their speed that is reached. Needs NVIDIA's driver and libgausspool_cuda.\n"
          "A FILE has a line for each place: name channels height width kernel_h kernel_w stride_h stride_w pad_h\n"
          "pad_w; # begins a comment.\n"},
     {.name = "bench reduce",
@@ -63,17 +66,4 @@ int command_bench(const cli_command *command, int argc, char *const argv[]) {
   status = cli_check_alone(&subjects[i]);
   if (status != GP_OK) return cli_fail(status);
   return subjects[i].run(&subjects[i], argc - 1, argv + 1);
-}
-
-/* ---- What they share ---- */
-
-static int compare_doubles(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-bench_times bench_summarise(double *values, int64_t count) {
-  qsort(values, (size_t)count, sizeof *values, compare_doubles);
-  return (bench_times){
-      .median = 0.5 * (values[(count - 1) / 2] + values[count / 2]), .min = values[0], .max = values[count - 1]};
 }

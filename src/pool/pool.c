@@ -7,15 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-gp_status gp_pool_output_size(const gp_pool_desc *desc, int64_t *height, int64_t *width) {
-  gp_pool_plan plan;
-  gp_status status = gp_pool_plan_make(&plan, desc);
-  if (status != GP_OK) return status;
-  if (height != NULL) *height = plan.out_height;
-  if (width != NULL) *width = plan.out_width;
-  return GP_OK;
-}
-
 /* The query is a search; a call that brings memory does not pay for it. */
 static gp_status check_workspace(const gp_pool_plan *plan, const void *workspace,
                                  size_t (*query)(const gp_pool_plan *plan), const char *name) {

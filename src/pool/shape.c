@@ -256,3 +256,12 @@ gp_status gp_pool_plan_make(gp_pool_plan *plan, const gp_pool_desc *desc) {
 cleanup:
   return status;
 }
+
+gp_status gp_pool_output_size(const gp_pool_desc *desc, int64_t *height, int64_t *width) {
+  gp_pool_plan plan;
+  gp_status status = gp_pool_plan_make(&plan, desc);
+  if (status != GP_OK) return status;
+  if (height != NULL) *height = plan.out_height;
+  if (width != NULL) *width = plan.out_width;
+  return GP_OK;
+}

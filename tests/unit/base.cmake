@@ -1,3 +1,6 @@
 gp_unit_test(NAME test_base SOURCES test_base.c LIBRARIES gp_operator)
 gp_unit_test(NAME test_philox SOURCES test_philox.c LIBRARIES gp_operator)
 gp_unit_test(NAME test_half SOURCES test_half.c LIBRARIES gp_operator)
+gp_unit_test(NAME test_cuda_driver SOURCES test_cuda_driver.c LIBRARIES gp_cuda_driver)
+set_tests_properties(test_cuda_driver PROPERTIES ENVIRONMENT GAUSSPOOL_CUDA_DRIVER=$<TARGET_FILE:fake_cuda_driver>)
+add_dependencies(test_cuda_driver fake_cuda_driver)

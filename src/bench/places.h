@@ -3,8 +3,8 @@
  *     name channels height width kernel_h kernel_w stride_h stride_w pad_h pad_w
  *
  * sizes of the input; # begins a comment. The files of bench/networks are built in. */
-#ifndef GP_CLI_BENCH_PLACES_H
-#define GP_CLI_BENCH_PLACES_H
+#ifndef GP_BENCH_PLACES_H
+#define GP_BENCH_PLACES_H
 
 #include <gausspool/gausspool.h>
 

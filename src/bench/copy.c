@@ -1,4 +1,4 @@
-#include "cli/bench_copy.h"
+#include "bench/copy.h"
 
 #include "base/clock.h"
 #include "base/memory.h"

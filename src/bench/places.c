@@ -1,4 +1,4 @@
-#include "cli/bench_places.h"
+#include "bench/places.h"
 
 #include "base/memory.h"
 #include "base/status.h"

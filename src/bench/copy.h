@@ -1,6 +1,6 @@
 /* The machine's own speed of copying memory, which any pooling is measured by. */
-#ifndef GP_CLI_BENCH_COPY_H
-#define GP_CLI_BENCH_COPY_H
+#ifndef GP_BENCH_COPY_H
+#define GP_BENCH_COPY_H
 
 #include <gausspool/gausspool.h>
 
