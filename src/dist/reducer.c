@@ -6,7 +6,7 @@
 #include "base/parallel.h"
 #include "base/status.h"
 
-enum { DEFAULT_BYTES = 4 << 20, CHUNK = 1 << 14 /* floats per task */ };
+enum { DEFAULT_BYTES = 4 << 20, CHUNK = 1 << 14 /* floats per task */, WARM_UP = 2 /* rounds */ };
 
 typedef struct bucket {
   size_t first, count;
@@ -22,6 +22,7 @@ struct dist_reducer {
   int32_t count, begun, done;
   double began, final, waited; /* the last two: sums over the rounds */
   int64_t rounds;
+  bool warm;
 };
 
 /* ---- bfloat16 ---- */
@@ -65,7 +66,17 @@ static void end_bucket(dist_reducer *r) {
   if (r->halves != NULL) convert(r, b, from_halves);
 }
 
+/* The first rounds touch new memory and make connections: their times say nothing of the others'. */
+static void forget_warm_up(dist_reducer *r) {
+  if (r->warm || r->rounds < WARM_UP) return;
+  for (int32_t i = 0; i < r->count; ++i) r->buckets[i].started = r->buckets[i].finished = 0;
+  r->final = r->waited = 0;
+  r->rounds = 0;
+  r->warm = true;
+}
+
 void dist_reducer_begin(dist_reducer *r) {
+  forget_warm_up(r);
   r->begun = r->done = 0;
   r->began = gp_seconds();
 }

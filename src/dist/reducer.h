@@ -26,7 +26,7 @@ void dist_reducer_begin(dist_reducer *reducer);
 GP_NODISCARD gp_status dist_reducer_ready(dist_reducer *reducer, size_t first);
 GP_NODISCARD gp_status dist_reducer_finish(dist_reducer *reducer);
 
-/* ---- How long it took: means over the rounds since it was created ---- */
+/* ---- How long it took: means over the rounds since it was created, without the first two once there are more ---- */
 
 typedef struct dist_bucket_times {
   size_t first, count;      /* values */

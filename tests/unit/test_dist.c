@@ -116,10 +116,12 @@ static void expect_buckets(size_t bytes, int32_t count) {
     end = bucket.first;
   }
   assert_int_equal(end, 0);
-  dist_reducer_begin(reducer);
-  assert_int_equal(dist_reducer_ready(reducer, 700), GP_OK);
-  assert_int_equal(dist_reducer_finish(reducer), GP_OK);
-  assert_int_equal(dist_reducer_rounds(reducer), 1);
+  for (int round = 0; round < 4; ++round) {
+    dist_reducer_begin(reducer);
+    assert_int_equal(dist_reducer_ready(reducer, 700), GP_OK);
+    assert_int_equal(dist_reducer_finish(reducer), GP_OK);
+    assert_int_equal(dist_reducer_rounds(reducer), round < 2 ? round + 1 : round - 1); /* the first two are forgotten */
+  }
   dist_reducer_destroy(&reducer);
   dist_reducer_destroy(&reducer);
   dist_comm_close(&comm);
