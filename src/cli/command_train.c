@@ -166,11 +166,23 @@ static bool is_wrong_usage(gp_status status) {
   return options_find(&train_option_table, name) != NULL;
 }
 
+/* That none was found is said, too: a program copied away from its recipes trains otherwise. */
+static void print_recipe(const train_config *config, const char *recipe) {
+  if (recipe[0] != '\0')
+    printf("recipe: %s\n", recipe);
+  else if (config->config_name[0] != '\0')
+    printf("recipe: none\n");
+  else
+    printf("recipe: none, there is no configs/%s.ini: default values (--config-name takes a name or a path)\n",
+           config->dataset);
+}
+
 static void print_task(const train_config *config, const char *recipe, const invocation *call) {
   if (config->evaluate || dist_rank(call->comm) > 0) return;
   options_print(&train_option_table, config, stdout);
-  if (config->resume[0] == '\0' && recipe[0] != '\0') printf("recipe: %s\n", recipe);
-  if (config->resume[0] != '\0')
+  if (config->resume[0] == '\0')
+    print_recipe(config, recipe);
+  else
     printf("configuration of %s%s\n", config->resume,
            config->config_name[0] == '\0' ? "" : "; of --config-name's, only how to run (workers, threads, …)");
   printf("computing with %s, %d threads\n", nn_backend(), (int)gp_max_threads());

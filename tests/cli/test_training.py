@@ -66,6 +66,17 @@ def test_saved_recipe_repeats_the_run(data, trained, tmp_path):
     assert (out / "model_best.safetensors").read_bytes() == trained.model.read_bytes()
 
 
+def test_tells_which_recipe(data, tmp_path):
+    """The data set's, the one that was asked for, none; and that there is none of a data set's name."""
+    def recipe(**options):
+        lines = succeeds(*train_arguments(data, tmp_path, epochs=1, **options)).stdout.splitlines()
+        return next(line.removeprefix("recipe: ") for line in lines if line.startswith("recipe: "))
+
+    assert recipe(config_name=None).endswith("configs/fashion-mnist.ini")
+    assert recipe(config_name="none") == "none"
+    assert recipe(config_name=None, dataset="mnist").startswith("none, there is no configs/mnist.ini")
+
+
 def test_save_last_checkpoint(data, tmp_path):
     succeeds(*train_arguments(data, tmp_path, epochs=3, save_last_checkpoint=True))
     assert len(checkpoints(tmp_path)) == 1
