@@ -10,6 +10,9 @@ PYTHON    ?= $(firstword $(wildcard /usr/bin/python3) python3)
 GAUSSPOOL := build/release/src/cli/gausspool
 DATASET   := fashion-mnist
 
+# Whether the wheel has libgausspool_cuda, which needs nvcc: ON or OFF.
+CUDA      ?= OFF
+
 .PHONY: help run check check-full check-torch build python wheel bench docs install clean fuzz format
 help:
 	@echo 'make run      train a small net on Fashion-MNIST, test it, label ten pictures; results in $(OUT)/'
@@ -17,7 +20,7 @@ help:
 	@echo 'make check-full   the same, and parity with PyTorch of every family at its published size: some minutes more'
 	@echo 'make build    the program and the library, optimised, in build/release/'
 	@echo 'make python   the Python package with the library inside, in build/python/: for PYTHONPATH'
-	@echo 'make wheel    the same as a wheel, in build/wheel/; `pip install .` installs it'
+	@echo 'make wheel    the same as a wheel, in build/wheel/; `pip install .` installs it. CUDA=ON: with CUDA, which needs nvcc'
 	@echo 'make bench    the speed of a training step beside PyTorch; of the operator alone: bench/run pool'
 	@echo 'make docs     the library'\''s reference, build/docs/html/index.html'
 	@echo 'make install  to PREFIX (now $(PREFIX)), under DESTDIR if given'
@@ -45,11 +48,11 @@ check-full:
 	scripts/setup check
 	$(PYTHON) scripts/check --full
 
-# One library for all of it: what `make build` has compiled is not compiled again.
+# One build for all of it: what `make build` has compiled is not compiled again.
 python:
 	scripts/setup python
 	cmake --preset release
-	cmake --build --preset release --target gausspool_shared
+	cmake --build --preset release --target gausspool_python
 	rm -rf build/python
 	mkdir -p build/python
 	cp -R bindings/python/src/gausspool build/python/
@@ -58,7 +61,7 @@ python:
 
 wheel:
 	scripts/setup wheel
-	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel -C cmake.define.GAUSSPOOL_CUDA=$(CUDA) .
 
 # The variable: setuptools, which torch.compile imports, refuses to replace a distutils that a test has imported before.
 check-torch: python

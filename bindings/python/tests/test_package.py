@@ -91,6 +91,17 @@ def test_no_file_names_a_folder_of_this_machine(unpacked):
         assert str(ROOT).encode() not in (unpacked / name).read_bytes(), name
 
 
+def test_cuda_is_not_left_out_where_it_was_asked_for(tmp_path):
+    """As scikit-build-core configures it; the number stands for a search for nvcc that found nothing."""
+    if not shutil.which("cmake"):
+        pytest.skip("no cmake here")
+    options = {"SKBUILD": 2, "GAUSSPOOL_PROGRAM": "OFF", "GAUSSPOOL_TESTS": "OFF", "GAUSSPOOL_CUDA": "ON", "GAUSSPOOL_NVCC": 0}
+    command = ["cmake", "-S", ROOT, "-B", tmp_path, *(f"-D{name}={value}" for name, value in options.items())]
+    variables = {name: value for name, value in os.environ.items() if name != "CUDACXX"}
+    done = subprocess.run([str(word) for word in command], env=variables, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode != 0 and "a wheel with CUDA was asked for" in done.stderr and "nvcc" in done.stderr
+
+
 # ---- Fresh environments ---------------------------------------------------------------------
 
 def environment(folder, wheel, *options):
