@@ -39,12 +39,12 @@ class Descriptor(ctypes.Structure):
 
 class ForwardArguments(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in
-                ("x", "mu", "sigma", "weight", "scale", "shift", "y", "average_y", "workspace")]
+                ("x", "mu", "sigma", "weight", "scale", "shift", "seed", "y", "average_y", "workspace")]
 
 
 class BackwardArguments(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in
-                ("x", "mu", "sigma", "weight", "scale", "shift", "grad_y", "grad_average_y", "grad_average_x", "grad_x",
+                ("x", "mu", "sigma", "weight", "scale", "shift", "seed", "grad_y", "grad_average_y", "grad_average_x", "grad_x",
                  "grad_mu", "grad_sigma", "grad_weight", "grad_scale", "grad_shift")]
     _fields_ += [("accumulate", ctypes.c_bool), ("workspace", ctypes.c_void_p)]
 
