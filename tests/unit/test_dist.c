@@ -34,6 +34,12 @@ static void launchers_are_known(void **state) {
     assert_int_equal(found.processes, 4);
     assert_non_null(strstr(found.command, i == 1 ? "srun" : "mpirun"));
   }
+  setenv("SLURM_MPI_TYPE", "pmix_v4", 1);
+  assert_string_equal(find_with("SLURM_STEP_NUM_TASKS", "2").command, "srun --mpi=pmix -n");
+  setenv("SLURM_MPI_TYPE", "pmi2", 1);
+  assert_string_equal(find_with("SLURM_STEP_NUM_TASKS", "2").command, "srun --mpi=pmi2 -n");
+  unsetenv("SLURM_MPI_TYPE");
+  assert_string_equal(find_with("SLURM_STEP_NUM_TASKS", "2").command, "srun -n");
   assert_non_null(find_with("PMIX_RANK", "0").command);
   /* A step of one task is what a batch script runs in, too. */
   assert_null(find_with("SLURM_STEP_NUM_TASKS", "1").command);
