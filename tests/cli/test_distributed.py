@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import PROGRAM, ROOT, TIMEOUT, environment, fails, succeeds, train_arguments, write_data
+from helpers import PROGRAM, ROOT, TIMEOUT, TRAIN_IMAGES, environment, fails, succeeds, train_arguments, write_data
 
 # More ranks than processors are meant here: those that wait give theirs up, and nobody is bound to one.
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -54,13 +54,22 @@ def arguments(data, out, **more):
     return train_arguments(data, out, **settings)
 
 
-def losses(out):
+def losses(out, batch=60):
+    """Of each batch; the log has the mean since the epoch began."""
+    result, epoch = [], None
     with open(Path(out) / "log.jsonl") as file:
-        return [record["loss"] for record in map(json.loads, file) if record["kind"] == "step"]
+        steps = [record for record in map(json.loads, file) if record["kind"] == "step"]
+    for step in steps:
+        if step["epoch"] != epoch:
+            epoch, seen, total = step["epoch"], 0, 0
+        now = min(seen + batch, TRAIN_IMAGES)
+        result.append((step["loss"] * now - total) / (now - seen))
+        seen, total = now, step["loss"] * now
+    return result
 
 
-def differences(out, reference):
-    ours, expected = losses(out), losses(reference)
+def differences(out, reference, batch=60):
+    ours, expected = losses(out, batch), losses(reference, batch)
     assert len(ours) == len(expected)
     return [abs(a - b) / abs(b) for a, b in zip(ours, expected)]
 
@@ -97,7 +106,7 @@ def test_four_ranks_without_a_sample_each(data, tmp_path):
     settings = {"batch_size": 127, "epochs": 3, "max_steps": 9, "lr": 0.0005}
     succeeds(*arguments(data, tmp_path / "one", **settings))
     succeeds_with(4, *arguments(data, tmp_path / "four", bucket_size=16, **settings))
-    assert max(differences(tmp_path / "four", tmp_path / "one")) < 1e-4
+    assert max(differences(tmp_path / "four", tmp_path / "one", 127)) < 1e-4
 
 
 def test_shares_of_their_own_statistics(data, alone, tmp_path):
@@ -125,7 +134,7 @@ def test_parts_and_averages(data, tmp_path):
 def test_parts_of_unequal_shares(data, tmp_path):
     """Shares of 8, 8, 7 and 7 images in three parts each; those of the last batch, of 4, in two."""
     succeeds_with(4, *arguments(data, tmp_path, batch_size=30, accumulate=3, epochs=1, max_steps=None))
-    assert len(losses(tmp_path)) == 9 and all(0 < loss < 10 for loss in losses(tmp_path))
+    assert len(losses(tmp_path, 30)) == 9 and all(0 < loss < 10 for loss in losses(tmp_path, 30))
 
 
 def test_tests_are_the_same_to_the_digit(trained, tmp_path):
@@ -263,18 +272,40 @@ def test_a_last_batch_of_one_image_in_all(tmp_path):
         assert "the last batch of an epoch has 1 of" in lines[0] and "--sync-bn" not in lines[0], result.stderr
 
 
+def one_message_of_two(*commands):
+    """Two ranks, each with a command of its own: the one line that the program prints."""
+    words = [word for each in commands for word in (":", "-np", "1", *each)][1:]
+    result = subprocess.run(["mpirun", *map(str, words)], env={**environment(), **MPI, "OMP_NUM_THREADS": "1"}, cwd=ROOT,
+                            capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+    lines = lines_of_program(result.stderr)
+    assert result.returncode != 0 and len(lines) == 1, result.stderr
+    return lines[0]
+
+
 def test_data_on_one_machine_only(data, tmp_path):
     """Without its data a rank has no part in what --memory-limit has the ranks agree on."""
     for name in ("with", "without"):
         (tmp_path / name).mkdir()
     (tmp_path / "with" / "data").symlink_to(data)
-    one = list(map(str, arguments("data", tmp_path / "out", memory_limit=4000)))
-    words = ["mpirun", "-np", "1", "-wdir", tmp_path / "with", PROGRAM, *one,
-             ":", "-np", "1", "-wdir", tmp_path / "without", PROGRAM, *one]
-    result = subprocess.run(words, env={**environment(), **MPI, "OMP_NUM_THREADS": "1"}, cwd=ROOT, capture_output=True, text=True,
-                            timeout=TIMEOUT, stdin=subprocess.DEVNULL)
-    lines = lines_of_program(result.stderr)
-    assert result.returncode != 0 and len(lines) == 1 and "rank 1 of 2" in lines[0] and "data" in lines[0], result.stderr
+    words = [PROGRAM, *arguments("data", tmp_path / "out", memory_limit=4000)]
+    line = one_message_of_two(["-wdir", tmp_path / "with", *words], ["-wdir", tmp_path / "without", *words])
+    assert "rank 1 of 2" in line and "data" in line
+
+
+def test_other_data_on_another_machine(data, tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "data").symlink_to(data)
+    write_data(tmp_path / "other" / "data", train_images=250)
+    words = [PROGRAM, *arguments("data", tmp_path / "out")]
+    line = one_message_of_two(["-wdir", tmp_path / "one", *words], ["-wdir", tmp_path / "other", *words])
+    assert "rank 1 of 2" in line and "data: expected as on rank 0, 256 training samples" in line and "found 250" in line
+
+
+def test_machines_of_two_kinds(data, tmp_path):
+    words = [PROGRAM, *arguments(data, tmp_path)]
+    line = one_message_of_two(words, ["env", "GAUSSPOOL_ISA=baseline", *words])
+    assert "rank 1 of 2" in line and "machine: expected as on rank 0" in line and "on baseline" in line
 
 
 def test_diverging_is_one_message(data, tmp_path):
