@@ -1,19 +1,12 @@
 /* Sums, agreement and buckets between the ranks that a launcher starts; each checks its own copy. Prints nothing when all is well. */
 #include "base/status.h"
 #include "dist/reducer.h"
+#include "ranks_expect.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define EXPECT(condition)                                                                         \
-  do {                                                                                            \
-    if (!(condition)) {                                                                           \
-      fprintf(stderr, "%s:%d: %s: %s\n", dist_name(comm), __LINE__, #condition, gp_last_error()); \
-      dist_abort(comm, 1);                                                                        \
-    }                                                                                             \
-  } while (0)
 
 /* Sizes of all ways to add up: fewer values than ranks, less than 64 KiB, more, and not divisible by anything. */
 static const size_t counts[] = {1, 2, 3, 7, 1000, 16384, 100003, 262144};
