@@ -2,15 +2,16 @@
 """The whole PyTorch layer, with the small layers that make its parameters, beside the naive one and PyTorch's poolings, at a network's
 places in one run: milliseconds, peak memory and ratios.
 
-    bench/torch_layer.py [--network resnet50] [--batch 16] [--threads 2] [--repeat 5] [--place NAME]... [--no-memory]
-                         [--json | --rows FILE...]
+    bench/torch_layer.py [--network resnet50] [--batch 16] [--device cuda] [--dtype bfloat16] [--threads 2] [--repeat 5]
+                         [--place NAME]... [--no-memory] [--json | --rows FILE...]
 
-Measured in turn on the same input, float32, in NCHW and channels_last: gausspool's GaussianPooling2d, the same formula in PyTorch
+Measured in turn on the same input, in NCHW and channels_last: gausspool's GaussianPooling2d, the same formula in PyTorch
 (the naive layer: average poolings of x and of x², autograd), AvgPool2d and MaxPool2d. "step" is forward and backward in training, every
 gradient included; "inference" is eval mode without autograd. Peak memory is that of a step beyond what the process held before,
-which has the input and the output's gradient, each layer and layout in a process of its own.
+which has the input and the output's gradient, each layer and layout in a process of its own. On a GPU times are those between events
+on the stream, and memory is what PyTorch's allocator has handed out.
 
-With --json a line each: place layer stochasticity layout threads batch forward_ms backward_ms inference_ms, or … peak_mib held_mib;
+With --json a line each: place layer stochasticity layout device dtype threads batch forward_ms backward_ms inference_ms, or … peak_mib held_mib;
 --rows shows the tables of such lines, from one run or several.
 Needs build/python: make python.
 """
@@ -36,6 +37,9 @@ from pool_torch import LAYOUTS, PASSES, read_places  # noqa: E402
 LAYERS = [("gausspool", "CN"), ("gausspool", "HWCN"), ("naive", "CN"), ("naive", "HWCN"), ("average", "none"), ("max", "none")]
 TITLES = {"gausspool": "gausspool", "naive": "PyTorch, naive", "average": "PyTorch, average", "max": "PyTorch, max"}
 MEMORY_FILES = [Path("/proc/self/clear_refs"), Path("/proc/self/status")]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}  # ours beside the naive layer, which rounds at each step
+QUEUEING = 10_000_000  # cycles, some 5 ms
 MIB = 1 << 20
 
 
@@ -73,7 +77,9 @@ class Measured:
             "naive": lambda: NaiveGaussianPooling2d(channels, kernel, stride, padding, stochasticity),
             "average": lambda: nn.AvgPool2d(kernel, stride, padding),
             "max": lambda: nn.MaxPool2d(kernel, stride, padding),
-        }[name]()
+        }[name]().to(tensors["x"].device)
+        if name == "naive":
+            self.layer.to(tensors["x"].dtype)  # ours takes 16-bit input with float32 parameters
 
     def forward(self):
         self.layer.train()
@@ -91,12 +97,13 @@ class Measured:
             return self.layer(self.tensors["x"])
 
 
-def make_tensors(place, batch, layout):
+def make_tensors(place, batch, layout, options):
     """Filled where they lie: no more memory than they take."""
     _, c, h, w, kernel, stride, padding = place
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator(options.device).manual_seed(1)
     sides = [(size + 2 * pad - k) // step + 1 for size, k, step, pad in zip((h, w), kernel, stride, padding)]
-    empty = lambda *shape: torch.empty(shape, memory_format=LAYOUTS[layout]).uniform_(-0.5, 0.5, generator=generator)
+    place_of = {"dtype": DTYPES[options.dtype], "device": options.device, "memory_format": LAYOUTS[layout]}
+    empty = lambda *shape: torch.empty(shape, **place_of).uniform_(-0.5, 0.5, generator=generator)
     return {"x": empty(batch, c, h, w), "grad_y": empty(batch, c, *sides)}
 
 
@@ -106,35 +113,52 @@ def measure_times(place, options):
     """Rows as --json prints them."""
     rows = []
     for layout in options.layout or LAYOUTS:
-        tensors = make_tensors(place, options.batch, layout)
+        tensors = make_tensors(place, options.batch, layout, options)
         layers = [Measured(place, *layer, tensors) for layer in LAYERS]
         ours, naive = (next(layer for layer in layers if layer.name == name) for name in ("gausspool", "naive"))
-        torch.testing.assert_close(ours.inference(), naive.inference(), rtol=1e-3, atol=1e-3)
-        for layer, times in measure_layers(layers, options.repeat).items():
+        tolerance = TOLERANCE[options.dtype]
+        torch.testing.assert_close(ours.inference(), naive.inference(), rtol=tolerance, atol=tolerance)
+        for layer, times in measure_layers(layers, options).items():
             rows.append({**identify(place, layer.name, layer.stochasticity, layout, options),
                          **{f"{name}_ms": round(value, 4) for name, value in times.items()}})
     return rows
 
 
-def measure_layers(layers, repeat):
+def measure_layers(layers, options):
     """{layer: {pass: milliseconds}}: medians over turns, in each of which every layer makes two steps. The first is not timed: it
-    leaves the caches and the system's free memory as the layer itself does, not as the one before did."""
+    leaves the caches and the allocator's free memory as the layer itself does, not as the one before did."""
     times = {layer: {name: [] for name in PASSES} for layer in layers}
-    for _ in range(repeat):
+    for _ in range(options.repeat):
         for layer in layers:
             for timed in (False, True):
                 for name in PASSES:
-                    began = time.perf_counter()
-                    getattr(layer, name)()
+                    taken = measure_pass(getattr(layer, name), options.device)
                     if timed:
-                        times[layer][name].append(1e3 * (time.perf_counter() - began))
+                        times[layer][name].append(taken)
     return {layer: {name: statistics.median(values) for name, values in passes.items()}
             for layer, passes in times.items()}
 
 
+def measure_pass(function, device):
+    """Milliseconds. On a GPU between events around it, queued behind a wait that lasts until the processor has queued it all, so that
+    what is measured is the device's work."""
+    if device == "cpu":
+        began = time.perf_counter()
+        function()
+        return 1e3 * (time.perf_counter() - began)
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+    torch.cuda.synchronize()
+    torch.cuda._sleep(QUEUEING)
+    events[0].record()
+    function()
+    events[1].record()
+    torch.cuda.synchronize()
+    return events[0].elapsed_time(events[1])
+
+
 def identify(place, name, stochasticity, layout, options):
-    return {"place": place[0], "layer": name, "stochasticity": stochasticity, "layout": layout, "threads": options.threads,
-            "batch": options.batch}
+    return {"place": place[0], "layer": name, "stochasticity": stochasticity, "layout": layout, "device": options.device,
+            "dtype": options.dtype, "threads": options.threads, "batch": options.batch}
 
 
 # ---- Memory ---------------------------------------------------------------------------------
@@ -147,6 +171,12 @@ def resident(field):
 
 def step_peak(layer):
     """MiB beyond what is held before."""
+    if layer.tensors["x"].is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        layer.forward()
+        layer.backward()
+        return (torch.cuda.max_memory_allocated() - before) / MIB
     empty_cache()
     MEMORY_FILES[0].write_text("5")  # resets VmHWM
     before = resident("VmRSS")
@@ -160,9 +190,9 @@ def print_memory(places, options):
     name, stochasticity, layout = options.memory_of
     for place in places:
         tiny = (place[0], place[1], 8, 8, *place[4:])
-        warm = Measured(tiny, name, stochasticity, make_tensors(tiny, 2, layout))
+        warm = Measured(tiny, name, stochasticity, make_tensors(tiny, 2, layout, options))
         step_peak(warm)  # what libraries set up once
-        tensors = make_tensors(place, options.batch, layout)
+        tensors = make_tensors(place, options.batch, layout, options)
         peak = step_peak(Measured(place, name, stochasticity, tensors))
         held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / MIB
         print(json.dumps({**identify(place, name, stochasticity, layout, options), "peak_mib": round(peak, 1),
@@ -171,14 +201,14 @@ def print_memory(places, options):
 
 def measure_memory(options):
     """Rows of all layers and layouts."""
-    if not all(os.access(path, os.R_OK if path.name == "status" else os.W_OK) for path in MEMORY_FILES):
+    if options.device == "cpu" and not all(os.access(path, os.R_OK if path.name == "status" else os.W_OK) for path in MEMORY_FILES):
         print(f"torch_layer.py: no {MEMORY_FILES[0]} here: peak memory is left out", file=sys.stderr)
         return []
     rows = []
     for name, stochasticity in LAYERS:
         for layout in options.layout or LAYOUTS:
             command = [sys.executable, __file__, "--memory-of", name, stochasticity, layout, "--network", options.network, "--batch",
-                       str(options.batch), "--threads", str(options.threads), *(f"--place={place}" for place in options.place)]
+                       str(options.batch), "--threads", str(options.threads), "--device", options.device, "--dtype", options.dtype, *(f"--place={place}" for place in options.place)]
             # What is freed goes back at once, so that one place's memory is not the next one's.
             environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -233,6 +263,8 @@ def main():
     parser.add_argument("--place", action="append", default=[], help="only this one, by name; may be given again")
     parser.add_argument("--layout", action="append", choices=LAYOUTS, help="only this one")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of input and output")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true")
@@ -242,6 +274,10 @@ def main():
     options = parser.parse_args()
     if options.rows:
         return print_all([json.loads(line) for file in options.rows for line in Path(file).read_text().splitlines()])
+    import gausspool
+    if options.device == "cuda" and not (torch.cuda.is_available() and gausspool.cuda_available()):
+        parser.error("--device cuda: expected a GPU, a PyTorch for it and libgausspool_cuda (make python with nvcc at hand, or "
+                     "GAUSSPOOL_CUDA_LIBRARY), found not all of them")
     torch.set_num_threads(options.threads)
     places = [place for place in read_places(options.network) if not options.place or place[0] in options.place]
     if not places:
@@ -252,9 +288,9 @@ def main():
     memory_rows = [] if options.no_memory else measure_memory(options)
     if options.json:
         return print("\n".join(map(json.dumps, rows + memory_rows)))
-    import gausspool
-    print(f"{options.network}, batch {options.batch}, float32, {options.threads} threads, PyTorch {torch.__version__}, gausspool on "
-          f"{gausspool.cpu_isa()}; medians of {options.repeat}\n")
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads, {gausspool.cpu_isa()}"
+    print(f"{options.network}, batch {options.batch}, {options.dtype}, PyTorch {torch.__version__}, {where}; medians of "
+          f"{options.repeat}\n")
     return print_all(rows + memory_rows)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """torchvision's ResNet-50 with Gaussian pooling at the paper's five places: made, trained or fine-tuned on a folder of images, exported.
 
-    examples/resnet50.py --data DIR [--weights IMAGENET1K_V2] [--epochs 10] [--onnx resnet50_gauss.onnx]
+    examples/resnet50.py --data DIR [--weights IMAGENET1K_V2] [--epochs 10] [--device cuda] [--onnx resnet50_gauss.onnx]
 
 DIR holds a folder of images for each class. With --weights a name of torchvision's (downloaded) or a file of a state dict: to start from.
 Needs gausspool (pip install . or PYTHONPATH=build/python), PyTorch and torchvision.
@@ -32,7 +32,8 @@ def make_net(classes, weights=None, **options):
     net = models.resnet50(zero_init_residual=True)
     if weights is not None:
         by_name = hasattr(models.ResNet50_Weights, weights)
-        net.load_state_dict(models.ResNet50_Weights[weights].get_state_dict(progress=True) if by_name else torch.load(weights))
+        net.load_state_dict(models.ResNet50_Weights[weights].get_state_dict(progress=True) if by_name else
+                            torch.load(weights, map_location="cpu"))
     net.fc = nn.Linear(net.fc.in_features, classes)
     return replace_pooling(pool_where_it_strides(net), **options).module
 
@@ -48,16 +49,16 @@ def open_images(folder, side, batch):
 
 def train_epoch(net, images, optimizer):
     """The mean loss."""
-    losses = []
+    losses, device = [], next(net.parameters()).device
     net.train()
     for x, labels in images:
-        x = x.to(memory_format=torch.channels_last)
+        x, labels = x.to(device, memory_format=torch.channels_last), labels.to(device)
         optimizer.zero_grad(set_to_none=True)
         loss = nn.functional.cross_entropy(net(x), labels)
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
-    return sum(losses) / len(losses)
+        losses.append(loss.detach())  # .item() would wait for the device in every step
+    return torch.stack(losses).mean().item()
 
 
 def export(net, file, side):
@@ -72,6 +73,7 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights")
     parser.add_argument("--stochasticity", default="CN", help="CN or HWCN: a draw for each channel, or for each output")
+    parser.add_argument("--device", default="cpu", help="cuda: a GPU, with a gausspool that was built for it")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--side", type=int, default=224, help="of the images")
@@ -84,11 +86,11 @@ def main():
     torch.manual_seed(options.seed)
     classes, images = open_images(options.data, options.side, options.batch)
     net = make_net(len(classes), options.weights, stochasticity=options.stochasticity)
-    net = net.to(memory_format=torch.channels_last)
+    net = net.to(options.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), options.lr)  # made after the replacement: it has the new parameters
     for epoch in range(options.epochs):
         print(f"epoch {epoch + 1}: loss {train_epoch(net, images, optimizer):.4f}", flush=True)
-    torch.save(net.state_dict(), options.state)
+    torch.save(net.cpu().state_dict(), options.state)
     export(net, options.onnx, options.side)
     print(f"{options.state}, {options.onnx}")
 

@@ -38,6 +38,7 @@ def pytest_report_header(config):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "cuda: needs an NVIDIA GPU, and libgausspool_cuda (GAUSSPOOL_CUDA_LIBRARY, or beside libgausspool)")
+    config.addinivalue_line("markers", "cuda_compiled: as cuda; takes a minute")
 
 
 # ---- Where CUDA's operators are run ---------------------------------------------------------
@@ -92,3 +93,15 @@ def cuda(request):
     if os.environ.get("GAUSSPOOL_CUDA_LIBRARY") != str(HOST_LIBRARY):
         pytest.skip("a real libgausspool_cuda is in use, or libgausspool_cuda_host is not built")
     return OnHost()
+
+
+@pytest.fixture
+def gpu():
+    """No TF32, and the same state for every test."""
+    skip_without_gpu()
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    torch.manual_seed(0)
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+    torch.cuda.synchronize()

@@ -1,5 +1,5 @@
-"""What only a GPU shows: streams, CUDA graphs, compiled code, autocast, memory, several devices. Results beside the CPU's are in
-test_cuda_results.py.
+"""What only a GPU shows: streams, CUDA graphs, autocast, memory, several devices. Results beside the CPU's are in test_cuda_results.py,
+compiled code in test_cuda_compiled.py.
 
 On a bare machine, from the source tree, with libraries built there:
 
@@ -12,51 +12,14 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from conftest import skip_without_gpu
-from gausspool.torch import GaussianPooling2d, MaxEntPooling2d, functional
+from cuda_nets import images, make_net, sampled, step
+from gausspool.torch import GaussianPooling2d, functional
 
-VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
 LONG = 100_000_000  # cycles, some 50 ms: a call that does not wait for its input comes too early
 WARM_UP = 3
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}  # of the same draws: the convolutions' algorithms may change, and batch norm magnifies rounding
 
-pytestmark = pytest.mark.cuda
-needs_compile = pytest.mark.skipif(VERSION < (2, 3), reason=f"compiling is tested from PyTorch 2.3 on, found {torch.__version__}")
-
-
-@pytest.fixture(autouse=True)
-def plain_float32():
-    """No TF32, and the same state for every test."""
-    skip_without_gpu()
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    torch.manual_seed(0)
-    yield
-    torch.backends.cudnn.allow_tf32 = before
-    torch.cuda.synchronize()
-
-
-def make_net(**options):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), GaussianPooling2d(8, 3, 2, 1, **options), nn.Conv2d(8, 8, 1),
-                        MaxEntPooling2d(8, 2))
-    return net.cuda().to(memory_format=torch.channels_last)
-
-
-def images(*shape):
-    return torch.randn(*(shape or (4, 3, 16, 16)), device="cuda").contiguous(memory_format=torch.channels_last)
-
-
-def sampled(x, **options):
-    mu, sigma = (torch.full(x.shape[:2], value, device=x.device) for value in (0.5, 0.3))
-    return functional.sampled_gaussian_pool2d(x, mu, sigma, 2, **options)
-
-
-def step(net, x):
-    """y and every gradient."""
-    net.zero_grad(set_to_none=True)
-    y = net(x)
-    y.float().square().sum().backward()
-    return [y.detach(), *(parameter.grad for parameter in net.parameters())]
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("gpu")]
 
 
 # ---- Draws ----------------------------------------------------------------------------------
@@ -80,15 +43,15 @@ def test_generators():
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_checkpointing_redraws_the_same_noise(use_reentrant):
-    layer, results = make_net(), []
-    for run in (layer, lambda x: checkpoint(layer, x, use_reentrant=use_reentrant)):
-        x = images(4, 3, 16, 16).detach().fill_(1).requires_grad_()
+    net, values, results = make_net(), images(), []
+    for run in (net, lambda x: checkpoint(net, x, use_reentrant=use_reentrant)):
+        x = values.clone().requires_grad_()
         torch.manual_seed(1)
         y = run(x)
         torch.randn(3, device="cuda")
         y.square().sum().backward()
         results.append(x.grad)
-    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*results, **CLOSE)
 
 
 # ---- Streams --------------------------------------------------------------------------------
@@ -200,7 +163,7 @@ def test_graph_of_a_training_step():
     torch.cuda.manual_seed(7)
     other = copy.deepcopy(net)
     for value, wanted in zip(found, step(other, x)):
-        torch.testing.assert_close(value, wanted)
+        torch.testing.assert_close(value, wanted, **CLOSE)
 
 
 def test_graphed_callable():
@@ -212,7 +175,7 @@ def test_graphed_callable():
         y = each(x)
         results.append([y.detach().clone(), *(grad.clone() for grad in torch.autograd.grad(y.square().sum(), [x, *each.parameters()]))])
     for found, expected in zip(*results):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found, expected, **CLOSE)
 
 
 def test_key_of_the_cpu_is_refused_in_a_graph():
@@ -238,7 +201,7 @@ def test_autocast(dtype):
     assert seen == [(dtype, dtype)]
     assert (y.float() - expected).abs().mean() < 0.05 * expected.abs().mean() + 0.02
     y.float().sum().backward()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
+    assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters() if parameter.grad is not None)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -253,40 +216,6 @@ def test_same_bits_again(memory_format):
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(map(torch.equal, *results))
-
-
-@needs_compile
-@pytest.mark.parametrize("options", [{}, {"mode": "reduce-overhead"}])
-@pytest.mark.parametrize("stochasticity", [None, "HWCN"])
-def test_compile_without_graph_break(options, stochasticity):
-    pytest.importorskip("triton")
-    torch._dynamo.reset()
-    net, x = make_net(stochasticity=stochasticity), images()
-    compiled, results = torch.compile(net, fullgraph=True, **options), []
-    for _ in range(WARM_UP):
-        torch.cuda.manual_seed(1)
-        results.append([value.clone() for value in step(compiled, x)])
-    for first, last in zip(results[1], results[-1]):
-        torch.testing.assert_close(first, last)
-    another = step(compiled, x)[0]
-    assert torch.equal(another, results[-1][0]) == (stochasticity is None)
-    if stochasticity is None:
-        for found, expected in zip(results[-1], step(net, x)):
-            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.skipif(VERSION < (2, 4), reason=f"torch.export is tested from PyTorch 2.4 on, found {torch.__version__}")
-def test_exported():
-    net, x = make_net().eval(), images()
-    torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x))
-
-
-@pytest.mark.skipif(not hasattr(torch.library, "opcheck"), reason=f"torch.library.opcheck came with PyTorch 2.4, found {torch.__version__}")
-def test_registration_by_opcheck():
-    x = torch.randn(2, 3, 6, 5, dtype=torch.float64, device="cuda", requires_grad=True)
-    mu, sigma = (torch.randn(2, 3, dtype=torch.float64, device="cuda", requires_grad=True) for _ in range(2))
-    pooling = ("isp_gaussian", [2, 3], [2, 2], [1, 1], True, False, 1e-6, 2.0, "HWCN")
-    torch.library.opcheck(torch.ops.gausspool.pool.default, (x, mu, sigma, None, torch.tensor([7], device="cuda"), None, None, *pooling))
 
 
 def test_tensors_on_other_devices_are_refused():
@@ -316,4 +245,4 @@ def test_the_inputs_device_is_used_not_the_current_one(two_devices):
 
 def test_data_parallel(two_devices):
     net, x = make_net(stochasticity=None).eval(), images(8, 3, 16, 16)
-    torch.testing.assert_close(nn.DataParallel(net, [0, 1])(x), net(x))
+    torch.testing.assert_close(nn.DataParallel(net, [0, 1])(x), net(x), **CLOSE)
