@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The operator beside PyTorch's pooling layers at a network's places, in one run: milliseconds and ratios.
+"""The operator beside PyTorch's pooling layers at a network's places, in one run: milliseconds and ratios. On a GPU:
+bench/pool_torch_cuda.py.
 
     bench/pool_torch.py [--network resnet50] [--batch 16] [--threads 2] [--repeat 5] [--json]
 
@@ -80,21 +81,27 @@ class Maximum(TorchLayer):
         return F.max_pool2d(x, self.kernel, self.stride, self.padding)
 
 
+def naive_pooling(x, mu, sigma, window, stochasticity, layout):
+    """The formula as it stands; mu and sigma may be of a wider type than x."""
+    mean = F.avg_pool2d(x, *window)
+    square = F.avg_pool2d(x * x, *window)
+    a = mu
+    if stochasticity != "none":
+        draws = torch.randn(mean.shape if stochasticity == "HWCN" else mu.shape, device=x.device)
+        a = mu + sigma * draws.to(memory_format=LAYOUTS[layout])
+    return mean + F.softplus(a).to(x.dtype) * (F.relu(square - mean * mean) + 1e-6).sqrt()
+
+
 class Naive(TorchLayer):
     kind = "torch_naive"
 
     def __init__(self, place, tensors, layout, stochasticity):
         super().__init__(place, tensors, layout)
-        self.stochasticity = stochasticity
+        self.stochasticity, self.function = stochasticity, naive_pooling
 
     def compute(self, x, mu, sigma, training=True):
-        mean = F.avg_pool2d(x, self.kernel, self.stride, self.padding)
-        square = F.avg_pool2d(x * x, self.kernel, self.stride, self.padding)
-        a = mu
-        if training:
-            draws = torch.randn(mean.shape if self.stochasticity == "HWCN" else mu.shape)
-            a = mu + sigma * draws.to(memory_format=LAYOUTS[self.layout])
-        return mean + F.softplus(a) * (F.relu(square - mean * mean) + 1e-6).sqrt()
+        return self.function(x, mu, sigma, (self.kernel, self.stride, self.padding), self.stochasticity if training else "none",
+                             self.layout)
 
 
 class Ours(Layer):

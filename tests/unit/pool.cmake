@@ -1,4 +1,3 @@
-set(case pool_case.c pool_case_buffer.c pool_case_random.c pool_case_run.c)
 gp_unit_test(NAME test_pool_shape SOURCES test_pool_shape.c LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_kernels SOURCES test_pool_kernels.c pool_case_tolerance.c ${case} LIBRARIES gp_operator)
 gp_unit_test(NAME test_pool_gradients SOURCES test_pool_gradients.c ${case} LIBRARIES gp_operator)

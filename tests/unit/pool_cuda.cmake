@@ -33,6 +33,14 @@ elseif(CMAKE_CXX_COMPILER)
                LIBRARIES gp_operator)
   add_dependencies(test_pool_cuda gausspool_cuda_host)
 
+  # The same, in few cases, on the stand-in for cmocka.
+  add_executable(test_pool_cuda_plain test_pool_cuda.c pool_cuda_on_host.c pool_case_tolerance.c ${case})
+  target_link_libraries(test_pool_cuda_plain PRIVATE gp_options gp_operator no_cmocka m)
+  target_include_directories(test_pool_cuda_plain PRIVATE no_cmocka ${CMAKE_CURRENT_SOURCE_DIR})
+  add_dependencies(test_pool_cuda_plain gausspool_cuda_host)
+  add_test(NAME test_pool_cuda_plain COMMAND test_pool_cuda_plain)
+  set_tests_properties(test_pool_cuda_plain PROPERTIES TIMEOUT 300 LABELS pool ENVIRONMENT GAUSSPOOL_TEST_CASES=100)
+
   add_library(cuda_other_version MODULE cuda_library_stub.c)
   add_library(cuda_incomplete MODULE cuda_library_stub.c)
   target_compile_definitions(cuda_incomplete PRIVATE STUB_INCOMPLETE)
