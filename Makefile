@@ -61,7 +61,7 @@ python:
 
 wheel:
 	scripts/setup wheel
-	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel -C cmake.define.GAUSSPOOL_CUDA=$(CUDA) .
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel --config-settings=cmake.define.GAUSSPOOL_CUDA=$(CUDA) .
 
 # The variable: setuptools, which torch.compile imports, refuses to replace a distutils that a test has imported before.
 check-torch: python

@@ -148,4 +148,4 @@ def test_missing_library_is_named(tmp_path):
     assert done.returncode == 1 and done.stdout == "False\n"
     error = done.stderr.splitlines()[-1]
     assert "GausspoolError: gausspool: pooling on CUDA needs libgausspool_cuda.so.0" in error and str(missing) in error
-    assert "GAUSSPOOL_CUDA_LIBRARY" in error and "-C cmake.define.GAUSSPOOL_CUDA=ON" in error and ".cpu()" in error
+    assert "GAUSSPOOL_CUDA_LIBRARY" in error and "--config-settings=cmake.define.GAUSSPOOL_CUDA=ON" in error and ".cpu()" in error

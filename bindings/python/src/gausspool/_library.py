@@ -17,8 +17,8 @@ WORKSPACE_ALIGNMENT = 64
 
 _HEADER_VERSION = (0, 1)  # of the gausspool.h that the structs below mirror; before 1.0 each minor version may change them
 _NOT_FOUND = 4  # GP_ERROR_NOT_FOUND
-_CUDA_HINT = (". The Python package has it when installed by `pip install . -C cmake.define.GAUSSPOOL_CUDA=ON` with CUDA's compiler nvcc "
-              "at hand. Or move module and input to the CPU (.cpu())")
+_CUDA_HINT = (". The Python package has it when installed by `pip install . --config-settings=cmake.define.GAUSSPOOL_CUDA=ON` with CUDA's "
+              "compiler nvcc at hand. Or move module and input to the CPU (.cpu())")
 _ERRORS = {1: ValueError, 2: MemoryError, 3: NotImplementedError}  # by gp_status; the rest are GausspoolError
 
 
