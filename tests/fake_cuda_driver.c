@@ -3,7 +3,8 @@
  * beyond an allocation, events that were not recorded. New memory holds NaN.
  *
  *     FAKE_CUDA_DEVICES=N    devices (1)        FAKE_CUDA_MEMORY=BYTES    of each (1 GiB)
- *     FAKE_CUDA_FAIL=NAME    that function fails, as after a kernel that did */
+ *     FAKE_CUDA_FAIL=NAME    that function fails, as after a kernel that did
+ *     FAKE_CUDA_COPY=N       events tell what copies within the device took at N bytes a second, read and written, and no other time */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -171,8 +172,9 @@ EXPORT int cuMemFree_v2(address memory) {
   return INVALID_VALUE;
 }
 
-/* The one stream there is. */
+/* The one stream there is, and the bytes that copies on it have read and written. */
 static int stream_handle;
+static double copied;
 
 EXPORT int cuMemcpyHtoDAsync_v2(address to, const void *from, size_t bytes, void *stream) {
   BEGIN(true);
@@ -193,6 +195,7 @@ EXPORT int cuMemcpyDtoDAsync_v2(address to, address from, size_t bytes, void *st
   if (!inside(to, bytes) || !inside(from, bytes) || stream != &stream_handle) return INVALID_VALUE;
   if (to < from + bytes && from < to + bytes) return INVALID_VALUE;
   memcpy((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
+  copied += 2 * (double)bytes;
   return OK;
 }
 
@@ -221,37 +224,47 @@ EXPORT int cuStreamSynchronize(void *stream) {
   return stream == &stream_handle ? OK : INVALID_HANDLE;
 }
 
-EXPORT int cuEventCreate(void **event, unsigned flags) {
-  BEGIN(true);
-  *event = calloc(1, sizeof(struct timespec));
-  return flags == 0 && *event != NULL ? OK : INVALID_VALUE;
+typedef struct event {
+  bool recorded;
+  double seconds;
+} event;
+
+static double now(void) {
+  const size_t speed = setting("FAKE_CUDA_COPY", 0);
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return speed > 0 ? copied / (double)speed : (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-EXPORT int cuEventDestroy_v2(void *event) {
+EXPORT int cuEventCreate(void **out, unsigned flags) {
   BEGIN(true);
-  free(event);
+  *out = calloc(1, sizeof(event));
+  return flags == 0 && *out != NULL ? OK : INVALID_VALUE;
+}
+
+EXPORT int cuEventDestroy_v2(void *destroyed) {
+  BEGIN(true);
+  free(destroyed);
   return OK;
 }
 
-EXPORT int cuEventRecord(void *event, void *stream) {
+EXPORT int cuEventRecord(void *recorded, void *stream) {
   BEGIN(true);
-  clock_gettime(CLOCK_MONOTONIC, event);
+  *(event *)recorded = (event){true, now()};
   return stream == &stream_handle ? OK : INVALID_HANDLE;
 }
 
-static bool recorded(const struct timespec *event) { return event->tv_sec != 0 || event->tv_nsec != 0; }
-
-EXPORT int cuEventSynchronize(void *event) {
+EXPORT int cuEventSynchronize(void *awaited) {
   BEGIN(true);
-  return recorded(event) ? OK : INVALID_HANDLE;
+  return ((const event *)awaited)->recorded ? OK : INVALID_HANDLE;
 }
 
 /* At least half a microsecond, which is what the real one can tell apart. */
 EXPORT int cuEventElapsedTime(float *milliseconds, void *from, void *to) {
-  const struct timespec *a = from, *b = to;
+  const event *a = from, *b = to;
   BEGIN(true);
-  if (!recorded(a) || !recorded(b)) return INVALID_HANDLE;
-  const double passed = 1e3 * (double)(b->tv_sec - a->tv_sec) + 1e-6 * (double)(b->tv_nsec - a->tv_nsec);
+  if (!a->recorded || !b->recorded) return INVALID_HANDLE;
+  const double passed = 1e3 * (b->seconds - a->seconds);
   *milliseconds = passed > 0.0005 ? (float)passed : 0.0005F;
   return OK;
 }

@@ -69,6 +69,19 @@ def test_json(places, run, layout, dtype, size):
 
 
 @BOTH
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_copies_move_what_passes_must(places, run, dtype):
+    """On a device whose events know nothing but its copies' speed."""
+    result = run("--network", places, "--batch", 2, "--repeat", 2, "--dtype", dtype, "--json", FAKE_CUDA_COPY="1000000")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(rows) == 2, result.stderr
+    for row in rows:
+        for name in ("forward", "backward"):
+            assert row[f"{name}_copy_gb_per_s"] == pytest.approx(0.001, rel=1e-3)
+            assert row[f"{name}_ms"] < 0.001 * row[f"{name}_bytes"], "not a call's time, but that of several"
+
+
+@BOTH
 def test_table(places, run):
     result = run("--network", places, "--batch", 2, "--repeat", 3, "--stochasticity", "HWCN", "--device", "cuda:0")
     lines = result.stdout.splitlines()
