@@ -125,7 +125,7 @@ static gp_status start(mpi_library *library, int *rank, int *size) {
   GP_TRY(check(MPI_Op_create(add_bfloat16, 1, &library->add_bfloat16), "making an operation"));
   GP_TRY(check(MPI_Comm_rank(library->comm, rank), "asking for the rank"));
   GP_TRY(check(MPI_Comm_size(library->comm, size), "asking for the ranks"));
-  mpi_algorithm_open(&library->algorithm);
+  mpi_algorithm_open(&library->algorithm, library->comm);
 cleanup:
   return status;
 }

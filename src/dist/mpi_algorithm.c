@@ -14,10 +14,18 @@ static bool find(mpi_algorithm *algorithm) {
   return false;
 }
 
-void mpi_algorithm_open(mpi_algorithm *algorithm) {
+/* Whoever has set it on some of the machines only leaves the others as they are by themselves. */
+static bool everywhere(bool found, MPI_Comm comm) {
+  int all = found;
+  return MPI_Allreduce(MPI_IN_PLACE, &all, 1, MPI_INT, MPI_LAND, comm) == MPI_SUCCESS && all != 0;
+}
+
+void mpi_algorithm_open(mpi_algorithm *algorithm, MPI_Comm comm) {
   int provided = 0;
   *algorithm = (mpi_algorithm){.opened = MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) == MPI_SUCCESS};
-  algorithm->ours = algorithm->opened && find(algorithm);
+  const bool found = algorithm->opened && find(algorithm);
+  algorithm->ours = everywhere(found, comm);
+  if (found && !algorithm->ours) MPI_T_cvar_handle_free(&algorithm->variable);
 }
 
 /* Rabenseifner's: each rank adds up a part, which then goes to all; what goes over its link is twice the buffer for any number of

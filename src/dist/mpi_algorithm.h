@@ -12,11 +12,11 @@
 typedef struct mpi_algorithm {
   MPI_T_cvar_handle variable;
   bool opened; /* the tool interface is */
-  bool ours;   /* there is such a variable, and nobody else has set it */
+  bool ours;   /* there is such a variable on all ranks, and nobody else has set it */
 } mpi_algorithm;
 
-/* After MPI_Init(); whatever fails here leaves the choice to the library. */
-void mpi_algorithm_open(mpi_algorithm *algorithm);
+/* On all ranks, after MPI_Init(); whatever fails here leaves the choice to the library. */
+void mpi_algorithm_open(mpi_algorithm *algorithm, MPI_Comm comm);
 
 /* Before MPI_Iallreduce() of `count` elements, `bytes` in all. Depends on nothing else, as all ranks must choose alike. */
 void mpi_algorithm_choose(mpi_algorithm *algorithm, size_t count, size_t bytes, int32_t ranks);

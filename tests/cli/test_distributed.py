@@ -272,11 +272,15 @@ def test_a_last_batch_of_one_image_in_all(tmp_path):
         assert "the last batch of an epoch has 1 of" in lines[0] and "--sync-bn" not in lines[0], result.stderr
 
 
-def one_message_of_two(*commands):
-    """Two ranks, each with a command of its own: the one line that the program prints."""
+def each_its_own(*commands):
+    """Ranks that are each started by a command of their own."""
     words = [word for each in commands for word in (":", "-np", "1", *each)][1:]
-    result = subprocess.run(["mpirun", *map(str, words)], env={**environment(), **MPI, "OMP_NUM_THREADS": "1"}, cwd=ROOT,
-                            capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+    return subprocess.run(["mpirun", *map(str, words)], env={**environment(), **MPI, "OMP_NUM_THREADS": "1"}, cwd=ROOT,
+                          capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+
+
+def one_message_of_two(*commands):
+    result = each_its_own(*commands)
     lines = lines_of_program(result.stderr)
     assert result.returncode != 0 and len(lines) == 1, result.stderr
     return lines[0]
@@ -400,6 +404,13 @@ def test_bench_reduce(precision):
     assert (row["ranks"], row["size_mib"], row["buckets"], row["reduce_precision"]) == (3, 1, 4, precision)
     assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"]
     fails("bench", "reduce", status=2, names=("several ranks", "mpirun -np 2"))
+
+
+def test_settings_of_one_machine_only():
+    """Where somebody has chosen how one machine's MPI adds up, the others do as they would by themselves, which is the same here."""
+    words = [PROGRAM, "bench", "reduce", "--size", 1, "--repeat", 2]
+    result = each_its_own(words, ["env", "OMPI_MCA_coll_libnbc_iallreduce_algorithm=2", *words])
+    assert result.returncode == 0, result.stderr
 
 
 def test_crowded_machines_are_warned_of(data, tmp_path):
