@@ -4,7 +4,9 @@ All take the input as (N, C, H, W) or (C, H, W), of float32, float64, bfloat16 o
 sliced, and give (N, C, H', W') of the same type in the same memory order, H' and W' as
 ``torch.nn.functional.avg_pool2d`` has them. ``kernel_size``, ``stride`` (by default the kernel's) and ``padding`` are a
 number or a pair (height, width). 16-bit inputs are computed in float32. What is drawn follows ``torch.manual_seed``, or
-``generator`` if given.
+``generator`` if given: one of the input's device, or of the CPU, which draws the same for inputs on CUDA as for those on the CPU.
+
+Inputs lie on the CPU or a CUDA device, and parameters beside them. On CUDA, work is queued on the current stream.
 
 Wrong arguments raise ValueError or TypeError, which tell what was expected and what was found.
 """
