@@ -8,8 +8,9 @@
  * Calls queue their kernels on the caller's stream and return: they neither allocate nor synchronise, use no other stream, and
  * can be captured into a CUDA graph. The device is the one that x lies on; the thread's current device is left as it was.
  * Descriptors and arguments are those of gausspool.h, with pointers to device memory throughout, and so are the results: the
- * same draws bit for bit, sums in a fixed order, and no atomics; the same call gives the same bits. `threads` is ignored.
- * In a captured graph the descriptor's seed is that of every replay; `seed` of the arguments is read on the device each time. */
+ * same draws bit for bit, sums in a fixed order, and no atomics; the same call gives the same bits, on tensors that are aligned
+ * alike. `threads` is ignored. In a captured graph the descriptor's seed is that of every replay; `seed` of the arguments is
+ * read on the device each time. */
 #ifndef GAUSSPOOL_GAUSSPOOL_CUDA_H
 #define GAUSSPOOL_GAUSSPOOL_CUDA_H
 

@@ -57,6 +57,9 @@ else()
   message(STATUS "no C++ compiler (Debian: g++): the tests of CUDA kernels on the host are left out")
 endif()
 
+gp_unit_test(NAME test_pool_cuda_plan SOURCES test_pool_cuda_plan.c ${PROJECT_SOURCE_DIR}/src/pool/cuda/plan.c
+             LIBRARIES gp_operator)
+
 # The same tests on a GPU, skipped where there is none; and under compute-sanitizer, on request.
 if(TARGET gausspool_cuda)
   find_package(CUDAToolkit REQUIRED)

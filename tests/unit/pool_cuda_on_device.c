@@ -132,6 +132,8 @@ static gp_status backward(const gp_pool_desc *desc, const gp_pool_backward_args 
 const pool_calls pool_cuda_calls = {gp_cuda_pool_forward_workspace, forward, gp_cuda_pool_backward_workspace, backward,
                                     true};
 
+const bool pool_cuda_in_place = false;
+
 bool pool_cuda_ready(void) {
   if (gp_cuda_available() == GP_OK) return true;
   printf("skipped: %s\n", gp_last_error());

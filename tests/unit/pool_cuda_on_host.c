@@ -19,6 +19,8 @@ static gp_status backward(const gp_pool_desc *desc, const gp_pool_backward_args 
 const pool_calls pool_cuda_calls = {gp_cuda_pool_forward_workspace, forward, gp_cuda_pool_backward_workspace, backward,
                                     true};
 
+const bool pool_cuda_in_place = true;
+
 bool pool_cuda_ready(void) {
   char program[PATH_MAX], library[PATH_MAX + 32];
   ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);

@@ -6,150 +6,161 @@
 
 namespace gausspool {
 
-/* The random numbers of four neighbouring outputs of V channels, where each output draws. */
-template <int V>
-struct Draws {
-  float of[V][4];
-};
-
-/* Of columns 4·group … of a row. */
-template <int V>
-GP_HD inline void load_draws(Draws<V> &draws, const gp_cuda_plan &plan, const Strip &strip, int row, int group) {
-  GP_UNROLL
-  for (int v = 0; v < V; ++v) draw4(plan, strip.n, strip.c + v, row, group, draws.of[v]);
-}
-
-template <int V>
-GP_HD inline Weight<float> weight_of_draw(const Draws<V> &draws, const gp_cuda_plan &plan, const Strip &strip, int v,
-                                          int place) {
-  if (v >= strip.channels) return {0, 0, 0}; /* a padding lane has no mu and sigma */
-  const float(&of)[4] = draws.of[v];
-  float draw = place == 0 ? of[0] : place == 1 ? of[1] : place == 2 ? of[2] : of[3];
-  return drawn_weight<float>(plan, strip.n, strip.c + v, draw, true);
-}
-
-/* W of planes whose outputs share one; 0 where there is none. */
-template <int V>
-GP_HD inline void load_plane_weights(float (&weights)[V], const gp_cuda_plan &plan, const Strip &strip) {
-  GP_UNROLL
-  for (int v = 0; v < V; ++v) {
-    bool has = plan.plane_weight != NULL && v < strip.channels;
-    int64_t at = strip.n * plan.plane_n + (strip.c + v) * plan.plane_c;
-    weights[v] = has ? ((const float *)plan.plane_weight)[at] : 0;
-  }
-}
+/* ---- Weights ------------------------------------------------------------------------------- */
 
 /* Whether W is a map. */
 GP_HD inline bool has_map(const gp_cuda_plan &plan) {
   return plan.link == GP_LINK_GIVEN && plan.desc.param_shape == GP_SHAPE_NCHW;
 }
 
-/* N columns of V channels from `column` on, of tensors as wide as `width`: along channels one access for each column, along rows
- * one for all where they lie `whole`. Columns past the last are zeros, and are not stored. */
-template <Order ORDER, Reading HOW, int N, int V, typename T>
-GP_HD inline void load_columns(float (&out)[N][V], const Planes<const T> &planes, int row, int column, int width,
-                               bool whole) {
-  const T *line = planes.first + (int64_t)row * planes.row + column * planes.pixel;
-  if constexpr (ORDER == CHANNELS) {
-    GP_UNROLL
-    for (int s = 0; s < N; ++s) load_channels<HOW>(out[s], line + s * planes.pixel, column + s < width);
-  } else {
-    float run[N];
-    load_run<HOW>(run, line, planes.pixel, width - column, whole);
-    GP_UNROLL
-    for (int s = 0; s < N; ++s) out[s][0] = run[s];
+/* W of planes whose outputs share one; 0 where there is none. */
+template <int V>
+GP_HD inline void load_plane_weights(Lanes<V> &weights, const gp_cuda_plan &plan, const Strip &strip) {
+  GP_UNROLL
+  for (int v = 0; v < V; ++v) {
+    bool has = plan.plane_weight != NULL && v < strip.channels;
+    int64_t at = strip.n * plan.plane_n + (strip.c + v) * plan.plane_c;
+    weights.of[v] = has ? ((const float *)plan.plane_weight)[at] : 0;
   }
 }
 
-template <Order ORDER, int N, int V, typename T>
-GP_HD inline void store_columns(const Planes<T> &planes, const float (&values)[N][V], int row, int column, int width,
-                                bool whole) {
-  T *line = planes.first + (int64_t)row * planes.row + column * planes.pixel;
-  if constexpr (ORDER == CHANNELS) {
+/* A channel in a turn of the loop over a thread's. */
+struct Channel {
+  int64_t n, c;
+  int place; /* among those at hand */
+  bool real; /* not a block's padding */
+};
+
+/* W of N outputs of a row that draw their own. */
+template <int N>
+GP_HD inline void draw_weights(Weight<float> (&weights)[N], const gp_cuda_plan &plan, const Channel &channel, int row,
+                               int first) {
+  float draws[N];
+  draw_columns(plan, channel.n, channel.c, row, first, draws);
+  float mu = channel.real ? param_at<float>(plan, plan.mu, channel.n, channel.c) : 0;
+  float sigma = channel.real ? param_at<float>(plan, plan.sigma, channel.n, channel.c) : 0;
+  GP_UNROLL
+  for (int q = 0; q < N; ++q) weights[q] = linked_weight<float>(plan.link, mu, sigma, draws[q], true);
+}
+
+/* Those of a map, one by one: it is seldom given, and would take registers of all. */
+template <typename T, int N>
+GP_HD inline void map_weights(Weight<float> (&weights)[N], const gp_cuda_plan &plan, const Channel &channel, int row,
+                              int first) {
+  gp_pool_plane plane = gp_pool_plane_at(plan.desc.layout, &plan.map_stride, anew(channel.n), channel.c);
+  const T *line = (const T *)plan.weight + plane.base + clamped(row, (int)plan.out_height) * plane.row;
+  GP_UNROLL
+  for (int q = 0; q < N; ++q) weights[q].value = real_of(line[clamped(first + q, (int)plan.out_width) * plane.pixel]);
+}
+
+/* f(channel) for each of a thread's, `turn` after each step. With LOOP the code is not repeated for each: what is long, and would
+ * have the channels' numbers in registers side by side. */
+template <int STEPS, int EACH, bool LOOP, typename F, typename Turn>
+GP_HD inline void each_channel(const Strip &strip, F f, Turn turn) {
+  auto take = [&](int step) {
     GP_UNROLL
-    for (int s = 0; s < N; ++s)
-      if (column + s < width) store_channels(line + s * planes.pixel, values[s]);
+    for (int place = 0; place < EACH; ++place) {
+      int v = step * EACH + place;
+      f(Channel{strip.n, strip.c + v, place, v < strip.channels});
+    }
+    turn();
+  };
+  if constexpr (LOOP) {
+    GP_NO_UNROLL
+    for (int step = 0; step < STEPS; ++step) take(step);
   } else {
-    float run[N];
     GP_UNROLL
-    for (int s = 0; s < N; ++s) run[s] = values[s][0];
-    store_run(line, run, planes.pixel, width - column, whole);
+    for (int step = 0; step < STEPS; ++step) take(step);
   }
 }
 
-/* The straight-line windows. A thread takes V channels and the strip's rows; along rows (NCHW) of Q = 4 columns of outputs at
- * once, along channels of one after the other. */
+/* ---- The straight-line windows ------------------------------------------------------------- */
+
+/* A thread takes V channels, Q columns of outputs and the strip's rows. */
 template <typename T, Order ORDER, int K, int V, Formula FORMULA>
 struct Forward {
-  static constexpr int Q = ORDER == COLUMNS ? 4 : 1;
-  static constexpr int TILE = gp_cuda_at_once(ORDER == COLUMNS, GP_CUDA_HALVES, FORMULA == DRAWN);
+  static constexpr int Q =
+      gp_cuda_at_once(false, ORDER == COLUMNS, K == 2 ? GP_CUDA_HALVES : GP_CUDA_STEM, FORMULA == DRAWN);
+  static constexpr int LEAD = padding_of<K>();
   static constexpr int N = 2 * (Q - 1) + K; /* columns of x for Q outputs */
+  /* Whether it can have the companions that are left to the kernels along rows (plan.c). */
+  static constexpr bool COMPANIONS = ORDER == COLUMNS;
+  using X = Rows<T, ORDER, V, K, N, LEAD, ORDER == COLUMNS ? 2 * Q : N - LEAD>;
+  using Y = Rows<T, ORDER, V, 1, Q, 0, Q>;
 
   /* The thread's view of the call. */
   struct View {
     const gp_cuda_plan &plan;
     const Strip &strip;
-    Input<T, V> input;
+    Planes<const T> x;
     Planes<T> y;
-    float weights[V];
-    Draws<V> draws;
+    Lanes<V> weights, totals;
   };
 
-  /* Outputs (row, first …), from windows that begin in x at column 2·first - padding; adds them to the totals. */
-  static GP_HD void take(const View &view, int row, int first, float (&totals)[V]) {
+  /* Outputs (row, first …) of a channel. */
+  static GP_HD void take(View &view, const X &x, Y &y, const Channel &channel, int row, int first, bool edge) {
     const gp_cuda_plan &plan = view.plan;
-    float x[K][N][V], y[Q][V], map[Q][V];
-    int width = (int)plan.out_width;
-    bool mean_only = FORMULA == GAUSSIAN && plan.body == GP_BODY_MEAN,
-         exclude = plan.desc.pad_count == GP_COUNT_EXCLUDE_PAD;
+    bool mean_only = FORMULA == GAUSSIAN && plan.body == GP_BODY_MEAN;
+    float in[K][N], eps = least_variance(plan);
     GP_UNROLL
-    for (int i = 0; i < K; ++i)
-      load_row<ORDER, padding_of<K>()>(x[i], view.input, row * 2 - padding_of<K>() + i, first * 2 - padding_of<K>());
-    bool mapped = FORMULA == GAUSSIAN && has_map(plan);
-    if (mapped)
-      load_columns<ORDER, READ_ONLY>(map, planes_at<const T>(plan, plan.weight, plan.map_stride, view.strip), row,
-                                     first, width, plan.map_whole);
-    Side<K> rows = side_at<K>(row, view.input.height, exclude);
-    float eps = least_variance(plan);
-    GP_UNROLL
-    for (int q = 0; q < Q; ++q) {
-      Side<K> columns = side_at<K>(first + q, view.input.width, exclude);
+    for (int i = 0; i < K * N; ++i) in[i / N][i % N] = x.get(i / N, i % N, channel.place);
+    if (COMPANIONS && channel.real) rectify(in, plan, channel.c);
+    Weight<float> weights[Q];
+    if constexpr (FORMULA == DRAWN) draw_weights(weights, plan, channel, row, first);
+    if constexpr (FORMULA == GAUSSIAN) {
       GP_UNROLL
-      for (int v = 0; v < V; ++v) {
-        float window[K * K];
-        window_from<K>(window, x, q * 2, v);
-        if (FORMULA == MAXIMUM) {
-          y[q][v] = maximum_of<K>(window, rows, columns).value;
-        } else {
-          float weight = mapped ? map[q][v] : view.weights[v];
-          if (FORMULA == DRAWN) weight = weight_of_draw(view.draws, plan, view.strip, v, (first + q) % 4).value;
-          Moments m = moments_of<K>(window, rows, columns, eps, mean_only);
-          y[q][v] = fmaf(weight, m.deviation, m.mean);
-        }
-        bool real = first + q < width && v < view.strip.channels;
-        if (!real) y[q][v] = 0;
-      }
+      for (int q = 0; q < Q; ++q) weights[q] = {view.weights.of[channel.place], 0, 0};
+      if (COMPANIONS && has_map(plan)) map_weights<T>(weights, plan, channel, row, first);
     }
     GP_UNROLL
-    for (int q = 0; q < Q; ++q) GP_UNROLL
-    for (int v = 0; v < V; ++v) totals[v] += y[q][v];
-    store_columns<ORDER>(view.y, y, row, first, width, plan.y_whole);
+    for (int q = 0; q < Q; ++q) {
+      Tile<K> tile = tile_from<K>(in, q * 2, plan, row, first + q, edge, FORMULA == MAXIMUM);
+      float out;
+      if constexpr (FORMULA == MAXIMUM) {
+        out = maximum_of(tile, edge).value;
+      } else {
+        Moments m = moments_of(tile, eps, mean_only, edge);
+        out = fmaf(weights[q].value, m.deviation, m.mean);
+      }
+      if (!channel.real || !tile.exists) out = 0;
+      view.totals.of[channel.place] += out;
+      y.set(0, q, channel.place, out);
+    }
+  }
+
+  static GP_HD void take_row(View &view, int row, int first) {
+    const gp_cuda_plan &plan = view.plan;
+    int width = (int)plan.out_width;
+    X x;
+    Y y = {};
+    GP_UNROLL
+    for (int i = 0; i < K; ++i)
+      x.load(i, line_of(view.x, row * 2 - LEAD + i, (int)plan.desc.height), view.x.pixel, first * 2 - LEAD,
+             (int)plan.desc.width, plan.x_whole);
+    bool edge = at_edge<K>(plan, row, first, Q);
+    each_channel<X::STEPS, X::EACH, FORMULA == DRAWN>(
+        view.strip, [&](const Channel &channel) { take(view, x, y, channel, row, first, edge); },
+        [&] {
+          x.turn();
+          y.turn();
+          view.weights.template turn<X::EACH>();
+          view.totals.template turn<X::EACH>();
+        });
+    y.store(0, line_of(view.y, row, (int)plan.out_height), view.y.pixel, first, width, plan.y_whole);
   }
 
   static GP_HD void run(const gp_cuda_plan &plan, int64_t n, uint32_t item) {
     Strip strip = strip_at<V>(plan, plan.grid, n, item);
-    View view = {plan, strip, input_of<T, V>(plan, strip), planes_at<T>(plan, plan.y, plan.desc.y_stride, strip),
-                 {},   {}};
+    View view = {plan,
+                 strip,
+                 planes_at<const T>(plan, plan.x, plan.desc.x_stride, strip),
+                 planes_at<T>(plan, plan.y, plan.desc.y_stride, strip),
+                 {},
+                 {}};
     if (FORMULA == GAUSSIAN) load_plane_weights(view.weights, plan, strip);
-    float totals[V] = {};
     GP_NO_UNROLL
-    for (int row = strip.row; row < strip.end; ++row) {
-      if (FORMULA == DRAWN) load_draws(view.draws, plan, strip, row, strip.tile);
-      GP_NO_UNROLL
-      for (int first = strip.tile * TILE; first < (strip.tile + 1) * TILE && first < (int)plan.out_width; first += Q)
-        take(view, row, first, totals);
-    }
-    if (plan.parts != NULL) store_sums(plan, plan.grid, strip, GP_CUDA_SUM_WEIGHT, totals);
+    for (int row = strip.row; row < strip.end; ++row) take_row(view, row, strip.tile * Q);
+    if (plan.parts != NULL) store_sums(plan, plan.grid, strip, GP_CUDA_SUM_WEIGHT, view.totals.of);
   }
 };
 

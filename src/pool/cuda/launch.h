@@ -13,22 +13,40 @@ extern "C" {
 
 namespace gausspool {
 
-/* Threads of a block. Nothing is shared within one. */
-enum { BLOCK = 128 };
+/* Blocks that a multiprocessor's registers shall have room for, which limits a thread's: to 168 with 3, 128 with 4, 96 with 5, 80
+ * with 6. As many as the straight-line kernels can do with without spilling: the compiler warns (CMakeLists.txt). */
+template <typename Body>
+struct BlocksOf {
+  static constexpr int value = 1;
+};
+template <typename T, Order ORDER, int K, int V, Formula FORMULA>
+struct BlocksOf<Forward<T, ORDER, K, V, FORMULA>> {
+  static constexpr int value = ORDER == COLUMNS || (K == 2 && FORMULA != DRAWN) ? 6
+                               : K == 3 && FORMULA == DRAWN                     ? 3
+                                                                                : 4;
+};
+template <typename T, Order ORDER, int K, int V, Formula FORMULA>
+struct BlocksOf<Backward<T, ORDER, K, V, FORMULA>> {
+  static constexpr bool large = sizeof(T) == sizeof(float);
+  static constexpr int stem = ORDER == COLUMNS ? (large && FORMULA != MAXIMUM ? 3 : 4) : 3;
+  static constexpr int halves = ORDER == COLUMNS || FORMULA != DRAWN ? 5 : large ? 4 : 3;
+  static constexpr int value = K == 3 ? stem : halves;
+};
 
 #if defined(__CUDACC__)
 
 /* Body::run for each sample and item. */
 template <typename Body>
-__global__ void __launch_bounds__(BLOCK) over_items(const __grid_constant__ gp_cuda_plan plan, uint32_t items) {
-  uint32_t item = blockIdx.x * BLOCK + threadIdx.x;
+__global__ void __launch_bounds__(GP_CUDA_BLOCK, BlocksOf<Body>::value)
+    over_items(const __grid_constant__ gp_cuda_plan plan, uint32_t items) {
+  uint32_t item = blockIdx.x * GP_CUDA_BLOCK + threadIdx.x;
   if (item >= items) return;
   for (int64_t n = blockIdx.y; n < plan.desc.batch; n += gridDim.y) Body::run(plan, n, item);
 }
 
 template <typename Real>
-__global__ void __launch_bounds__(BLOCK) over_chunks(ChunkSums<Real> sums) {
-  int64_t output = (int64_t)blockIdx.x * BLOCK + threadIdx.x;
+__global__ void __launch_bounds__(GP_CUDA_BLOCK) over_chunks(ChunkSums<Real> sums) {
+  int64_t output = (int64_t)blockIdx.x * GP_CUDA_BLOCK + threadIdx.x;
   int64_t chunks = (sums.terms + SUM_CHUNK - 1) / SUM_CHUNK;
   if (output >= sums.outputs) return;
   for (int64_t chunk = blockIdx.y; chunk < chunks; chunk += gridDim.y) sums.run(chunk, output);
@@ -40,20 +58,21 @@ inline gp_status launched() {
   return gp_fail(GP_ERROR_LIBRARY, "CUDA could not launch a kernel: %s", cudaGetErrorString(error));
 }
 
-inline unsigned limited(int64_t blocks) { return (unsigned)(blocks < 65535 ? blocks : 65535); }
+inline dim3 grid_of(int64_t items, int64_t rows) {
+  gp_cuda_blocks blocks = gp_cuda_blocks_of(items, rows);
+  return dim3(blocks.x, blocks.y);
+}
 
 template <typename Body>
 gp_status launch(const gp_cuda_plan &plan, uint32_t items, void *stream) {
-  dim3 grid((items + BLOCK - 1) / BLOCK, limited(plan.desc.batch));
-  over_items<Body><<<grid, BLOCK, 0, (cudaStream_t)stream>>>(plan, items);
+  over_items<Body><<<grid_of(items, plan.desc.batch), GP_CUDA_BLOCK, 0, (cudaStream_t)stream>>>(plan, items);
   return launched();
 }
 
 template <typename Real>
 gp_status launch_sums(const ChunkSums<Real> &sums, void *stream) {
   int64_t chunks = (sums.terms + SUM_CHUNK - 1) / SUM_CHUNK;
-  dim3 grid((unsigned)((sums.outputs + BLOCK - 1) / BLOCK), limited(chunks));
-  over_chunks<Real><<<grid, BLOCK, 0, (cudaStream_t)stream>>>(sums);
+  over_chunks<Real><<<grid_of(sums.outputs, chunks), GP_CUDA_BLOCK, 0, (cudaStream_t)stream>>>(sums);
   return launched();
 }
 
@@ -81,20 +100,14 @@ gp_status launch_sums(const ChunkSums<Real> &sums, void *) {
 
 /* ---- Picking the kernel -------------------------------------------------------------------- */
 
-template <typename T, bool BACKWARD, Order ORDER, int K, Formula FORMULA, int V>
-gp_status launch_vector(const gp_cuda_plan &plan, void *stream) {
+template <typename T, bool BACKWARD, Order ORDER, int K, Formula FORMULA>
+gp_status launch_straight(const gp_cuda_plan &plan, void *stream) {
+  constexpr gp_cuda_window window = K == 2 ? GP_CUDA_HALVES : GP_CUDA_STEM;
+  constexpr int V = ORDER == COLUMNS ? 1 : gp_cuda_vector(BACKWARD, window, FORMULA == DRAWN, sizeof(T));
   if constexpr (BACKWARD)
     return launch<Backward<T, ORDER, K, V, FORMULA>>(plan, plan.grid.items, stream);
   else
     return launch<Forward<T, ORDER, K, V, FORMULA>>(plan, plan.grid.items, stream);
-}
-
-template <typename T, bool BACKWARD, Order ORDER, int K, Formula FORMULA>
-gp_status launch_straight(const gp_cuda_plan &plan, void *stream) {
-  constexpr gp_cuda_window window = K == 2 ? GP_CUDA_HALVES : GP_CUDA_STEM;
-  constexpr int V = gp_cuda_vector(BACKWARD, ORDER == COLUMNS, window, FORMULA == DRAWN, sizeof(T));
-  if (V > 1 && plan.vector == V) return launch_vector<T, BACKWARD, ORDER, K, FORMULA, V>(plan, stream);
-  return launch_vector<T, BACKWARD, ORDER, K, FORMULA, 1>(plan, stream);
 }
 
 template <typename T, bool BACKWARD, Order ORDER, int K>
@@ -108,10 +121,10 @@ gp_status launch_formula(const gp_cuda_plan &plan, void *stream) {
 template <typename T, bool BACKWARD>
 gp_status launch_window(const gp_cuda_plan &plan, void *stream) {
   if (plan.window == GP_CUDA_HALVES)
-    return plan.columns ? launch_formula<T, BACKWARD, COLUMNS, 2>(plan, stream)
-                        : launch_formula<T, BACKWARD, CHANNELS, 2>(plan, stream);
-  return plan.columns ? launch_formula<T, BACKWARD, COLUMNS, 3>(plan, stream)
-                      : launch_formula<T, BACKWARD, CHANNELS, 3>(plan, stream);
+    return plan.channels ? launch_formula<T, BACKWARD, CHANNELS, 2>(plan, stream)
+                         : launch_formula<T, BACKWARD, COLUMNS, 2>(plan, stream);
+  return plan.channels ? launch_formula<T, BACKWARD, CHANNELS, 3>(plan, stream)
+                       : launch_formula<T, BACKWARD, COLUMNS, 3>(plan, stream);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------- */

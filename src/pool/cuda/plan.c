@@ -37,6 +37,15 @@ static bool is_drawn(const gp_cuda_plan *plan) {
   return plan->draws == GP_DRAWS_NORMAL && plan->desc.stochasticity == GP_STOCHASTIC_HWCN;
 }
 
+/* The kernels along channels, or those that take one channel; with what each takes at once. */
+static void choose(gp_cuda_plan *plan, bool channels) {
+  bool general = plan->window == GP_CUDA_GENERAL, drawn = is_drawn(plan), backward = plan->slots > 1;
+  size_t size = gp_dtype_size(plan->desc.dtype);
+  plan->channels = channels && !plan->columns && !general;
+  plan->vector = plan->channels ? gp_cuda_vector(backward, plan->window, drawn, size) : 1;
+  plan->at_once = general ? 1 : gp_cuda_at_once(backward, !plan->channels, plan->window, drawn);
+}
+
 static bool is_linked(const gp_cuda_plan *plan) { return plan->draws == GP_DRAWS_NORMAL; }
 
 /* ---- Grids --------------------------------------------------------------------------------- */
@@ -50,15 +59,14 @@ static gp_cuda_divider divider_of(uint32_t divisor) {
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Strips of at most `rows` of `height` rows, tiles of `at_once` of `width` columns. The cut into rows, and with it the order of
- * sums, follows from the shape alone, not from how tensors lie. */
+/* Strips of at most `rows` of `height` rows, tiles of `at_once` of `width` columns. The cut, and with it the order of sums, follows
+ * from the shape, and from whether tensors lie so that threads can go along channels. */
 static gp_status make_grid(gp_cuda_grid *grid, const gp_cuda_plan *plan, int64_t height, int64_t width, int32_t rows) {
-  int32_t usual = plan->columns ? 1 : 4;
   int64_t groups = divide_up(plan->lanes, plan->vector), tiles = divide_up(width, plan->at_once);
-  double threads = (double)plan->desc.batch * (double)divide_up(plan->lanes, usual) * (double)tiles;
+  double threads = (double)plan->desc.batch * (double)groups * (double)tiles;
   while (rows > 1 && threads * (double)divide_up(height, rows) < MANY_THREADS) rows /= 2;
   int64_t bands = divide_up(height, rows);
-  if ((double)groups * (double)tiles * (double)bands > INT32_MAX - 1024)
+  if ((double)groups * (double)tiles * (double)bands > INT32_MAX - 1024 || plan->lanes > INT32_MAX - 1024)
     return gp_fail(GP_ERROR_UNSUPPORTED,
                    "pooling on CUDA: a sample of %" PRId64 " channels of %" PRId64 " x %" PRId64
                    " takes more than 2^31 threads; split the batch's tensors along channels",
@@ -73,6 +81,21 @@ static gp_status make_grid(gp_cuda_grid *grid, const gp_cuda_plan *plan, int64_t
       .parts = (uint32_t)(tiles * bands),
   };
   return GP_OK;
+}
+
+/* The same for the straight-line windows. *parts: as many as either of their kernels has, since how much memory a call needs
+ * does not depend on how its tensors lie. */
+static gp_status make_either_grid(gp_cuda_plan *out, int64_t height, int64_t width, int32_t rows, uint32_t *parts) {
+  gp_status status = GP_OK;
+  bool channels = out->channels;
+  *parts = 0;
+  for (int kind = 0; kind < 2; ++kind) {
+    choose(out, kind == 0 ? !channels : channels);
+    GP_TRY(make_grid(&out->grid, out, height, width, rows));
+    if (out->grid.parts > *parts) *parts = out->grid.parts;
+  }
+cleanup:
+  return status;
 }
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -129,10 +152,10 @@ static gp_cuda_plan begin(const gp_pool_plan *plan, bool backward) {
       .window = window_of(plan),
       .columns = desc->layout == GP_NCHW,
       .slots = backward ? GP_CUDA_SUMS : 1,
+      .per_output = (float)(1 / ((double)plan->out_height * (double)plan->out_width)),
+      .per_element = (float)(1 / ((double)desc->height * (double)desc->width)),
   };
-  bool drawn = is_drawn(&out);
-  out.vector = gp_cuda_vector(backward, out.columns, out.window, drawn, gp_dtype_size(desc->dtype));
-  out.at_once = gp_cuda_at_once(out.columns, out.window, drawn);
+  choose(&out, true);
   set_params(&out);
   return out;
 }
@@ -145,9 +168,14 @@ static size_t run_of_y(const gp_cuda_plan *plan) {
   return (size_t)(plan->columns ? plan->at_once : plan->vector) * gp_dtype_size(plan->desc.dtype);
 }
 
-/* Along channels threads take V of them if all tensors lie so that they can. */
-static void set_vector(gp_cuda_plan *out, bool all_whole) {
-  if (!out->columns && (!all_whole || out->lanes % out->vector != 0)) out->vector = 1;
+/* Threads go along channels if all tensors lie so that they can, and nothing is asked for that these kernels have no registers
+ * left for. Otherwise they read element by element. */
+static void set_kernels(gp_cuda_plan *out, bool all_whole) {
+  bool map = out->link == GP_LINK_GIVEN && out->desc.param_shape == GP_SHAPE_NCHW;
+  bool plain = out->scale == NULL && !map && !out->accumulate;
+  if (!out->channels || (plain && all_whole && out->lanes % out->vector == 0)) return;
+  choose(out, false);
+  out->x_whole = out->y_whole = out->grad_x_whole = out->grad_y_whole = out->map_whole = false;
 }
 
 /* The inputs, and how wide they and the tensors of the output's size may be accessed. */
@@ -209,17 +237,18 @@ gp_status gp_cuda_plan_forward(gp_cuda_plan *out, size_t *bytes, const gp_pool_p
   *out = begin(plan, false);
   bool averages = args == NULL || args->average_y != NULL;
   struct pieces pieces = {args != NULL ? args->workspace : NULL, 0};
+  uint32_t parts;
   GP_TRY(check_window(out));
   if (args != NULL) {
     set_inputs(out, args);
     out->y = args->y;
     out->average_y = args->average_y;
     out->y_whole = is_whole(out, args->y, &out->desc.y_stride, run_of_y(out));
-    set_vector(out, out->x_whole && out->y_whole && out->map_whole);
+    set_kernels(out, out->x_whole && out->y_whole);
   }
-  GP_TRY(make_grid(&out->grid, out, out->out_height, out->out_width, averages ? LONG_STRIP : SHORT_STRIP));
+  GP_TRY(make_either_grid(out, out->out_height, out->out_width, averages ? LONG_STRIP : SHORT_STRIP, &parts));
   if (is_linked(out) && !is_drawn(out)) out->weights = take(&pieces, planes_of(out), real_size(out));
-  if (averages) out->parts = take(&pieces, part_count(out, out->grid.parts), real_size(out));
+  if (averages) out->parts = take(&pieces, part_count(out, parts), real_size(out));
   *bytes = pieces.used;
   set_plane_weight(out);
 cleanup:
@@ -242,7 +271,7 @@ static void set_gradients(gp_cuda_plan *out, const gp_pool_backward_args *args) 
   /* The map is written, too. */
   if (out->grad_weight != NULL && out->desc.param_shape == GP_SHAPE_NCHW)
     out->map_whole = out->map_whole && is_whole(out, args->grad_weight, &out->map_stride, run_of_y(out));
-  set_vector(out, out->x_whole && out->grad_y_whole && out->grad_x_whole && out->map_whole);
+  set_kernels(out, out->x_whole && out->grad_y_whole && out->grad_x_whole);
 }
 
 /* Whether a gradient that is a sum over positions is wanted. */
@@ -252,16 +281,17 @@ static bool wants_sums(const gp_pool_backward_args *args, const gp_pool_plan *pl
          args->grad_shift != NULL;
 }
 
-static gp_status make_backward_grids(gp_cuda_plan *out) {
+static gp_status make_backward_grids(gp_cuda_plan *out, uint32_t *parts) {
   gp_status status = GP_OK;
   const gp_pool_desc *desc = &out->desc;
   if (out->window == GP_CUDA_GENERAL) {
     GP_TRY(make_grid(&out->grid, out, out->out_height, out->out_width, LONG_STRIP));
     GP_TRY(make_grid(&out->gather, out, desc->height, desc->width, LONG_STRIP));
+    *parts = out->gather.parts > out->grid.parts ? out->gather.parts : out->grid.parts;
   } else {
     int64_t height = larger(out->out_height, divide_up(desc->height, 2));
     int64_t width = larger(out->out_width, divide_up(desc->width, 2));
-    GP_TRY(make_grid(&out->grid, out, height, width, LONG_STRIP));
+    GP_TRY(make_either_grid(out, height, width, LONG_STRIP, parts));
   }
 cleanup:
   return status;
@@ -274,6 +304,7 @@ gp_status gp_cuda_plan_backward(gp_cuda_plan *out, size_t *bytes, const gp_pool_
   bool general = out->window == GP_CUDA_GENERAL;
   size_t planes = planes_of(out), values = (size_t)gp_param_values(plan), real = real_size(out);
   struct pieces pieces = {args != NULL ? args->workspace : NULL, 0};
+  uint32_t parts;
   GP_TRY(check_window(out));
   if (args != NULL) {
     const gp_pool_forward_args inputs = {.x = args->x,
@@ -286,9 +317,8 @@ gp_status gp_cuda_plan_backward(gp_cuda_plan *out, size_t *bytes, const gp_pool_
     set_inputs(out, &inputs);
     set_gradients(out, args);
   }
-  GP_TRY(make_backward_grids(out));
+  GP_TRY(make_backward_grids(out, &parts));
   if (is_linked(out) && !is_drawn(out)) out->weights = take(&pieces, planes, real);
-  uint32_t parts = general && out->gather.parts > out->grid.parts ? out->gather.parts : out->grid.parts;
   out->parts = take(&pieces, part_count(out, parts), real);
   if (general) {
     size_t outputs = (size_t)(out->desc.batch * out->lanes * out->out_height * out->out_width);

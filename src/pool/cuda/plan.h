@@ -48,6 +48,7 @@ typedef struct gp_cuda_plan {
   int64_t lanes; /* channels, rounded up to whole blocks */
   gp_cuda_window window;
   bool columns;        /* threads side by side lie along rows (NCHW), not along channels */
+  bool channels;       /* the kernels along channels, which take `vector` of them; others take one */
   int32_t vector;      /* V: channels of a thread */
   int32_t at_once;     /* columns of outputs of a thread */
   gp_cuda_grid grid;   /* over outputs; backward of the straight-line windows: over tiles of 2×2 inputs */
@@ -64,6 +65,7 @@ typedef struct gp_cuda_plan {
   const void *grad_y, *grad_average_y, *grad_average_x;
   void *y, *average_y, *grad_x, *grad_mu, *grad_sigma, *grad_weight, *grad_scale, *grad_shift;
   bool accumulate;
+  float per_output, per_element; /* what an average's gradient gives to each output or element: 1 over their number */
 
   /* Workspace; NULL where the pass does not need it. */
   void *weights; /* [n][c]: W made of mu and sigma where no output draws its own, of the type that is computed in */
@@ -81,18 +83,30 @@ GP_HD static inline double *gp_cuda_plane_sums(const gp_cuda_plan *plan, int sum
   return plan->sums + (sum == GP_CUDA_SUM_WEIGHT ? GP_CUDA_SUMS - 1 : sum - 1) * planes;
 }
 
-/* V of the straight-line kernels for elements of `size` bytes: 16 bytes at a time, where the registers suffice. Tensors that do
- * not lie so that they can be accessed this way have V = 1. */
-GP_HD static GP_CONSTEXPR inline int32_t gp_cuda_vector(bool backward, bool columns, gp_cuda_window window, bool drawn,
-                                                        size_t size) {
-  return columns || window == GP_CUDA_GENERAL ? 1
-         : backward && window == GP_CUDA_STEM ? (drawn ? 1 : 4)
-                                              : (int32_t)(16 / size);
+/* V of the straight-line kernels along channels, of elements of `size` bytes: 16 bytes at a time, or 8 where registers would run
+ * out. Tensors that do not lie so that they can be accessed this way go through the kernels along rows. */
+GP_HD static GP_CONSTEXPR inline int32_t gp_cuda_vector(bool backward, gp_cuda_window window, bool drawn, size_t size) {
+  return (int32_t)((drawn || (backward && window == GP_CUDA_STEM) ? 8 : 16) / size);
 }
-/* Columns of outputs of a strip: four along rows (NCHW), and where each output draws, since as many draws come of a block of
- * random words. */
-GP_HD static GP_CONSTEXPR inline int32_t gp_cuda_at_once(bool columns, gp_cuda_window window, bool drawn) {
-  return window != GP_CUDA_GENERAL && (columns || drawn) ? 4 : 1;
+/* Columns of outputs of a strip: four along rows, and where each output draws, since as many draws come of a block of random
+ * words; two where windows overlap, since those at the ends are computed by both neighbours. */
+GP_HD static GP_CONSTEXPR inline int32_t gp_cuda_at_once(bool backward, bool columns, gp_cuda_window window,
+                                                         bool drawn) {
+  return columns ? 4 : backward && window == GP_CUDA_STEM ? 2 : drawn ? 4 : 1;
+}
+
+/* Threads of a block. Nothing is shared within one. */
+enum { GP_CUDA_BLOCK = 128 };
+
+/* Blocks of a launch of `items` threads for each of `rows` samples or chunks. CUDA allows 65,535 in the second place; a thread
+ * goes on to further rows. */
+typedef struct gp_cuda_blocks {
+  uint32_t x, y;
+} gp_cuda_blocks;
+static inline gp_cuda_blocks gp_cuda_blocks_of(int64_t items, int64_t rows) {
+  gp_cuda_blocks blocks = {(uint32_t)((items + GP_CUDA_BLOCK - 1) / GP_CUDA_BLOCK),
+                           (uint32_t)(rows < 65535 ? rows : 65535)};
+  return blocks;
 }
 
 /* Fills in the plan of a call, whose arguments have passed their checks and whose batch is not empty; `args` and with it the

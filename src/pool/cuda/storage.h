@@ -1,8 +1,9 @@
-/* The types of tensors on the device, and runs of elements read and written as wide as they lie. */
+/* The types of tensors on the device, and packs: runs of elements as a thread holds them, read and written as wide as they lie. */
 #ifndef GP_POOL_CUDA_STORAGE_H
 #define GP_POOL_CUDA_STORAGE_H
 
 #include "base/half.h"
+#include "base/normal.h"
 
 #include <string.h>
 
@@ -60,121 +61,110 @@ GP_HD inline void put(float16 &place, float value) {
 #endif
 }
 
-/* Words of 2, 4, 8 and 16 bytes, which a thread loads or stores by one instruction. */
-template <size_t BYTES>
-struct Word;
-#if defined(__CUDACC__)
-template <>
-struct Word<16> {
-  using type = uint4;
-};
-template <>
-struct Word<8> {
-  using type = uint2;
-};
-#else
-struct alignas(16) Word16 {
-  uint32_t of[4];
-};
-template <>
-struct Word<16> {
-  using type = Word16;
-};
-template <>
-struct Word<8> {
-  using type = uint64_t;
-};
-#endif
-template <>
-struct Word<4> {
-  using type = uint32_t;
-};
-template <>
-struct Word<2> {
-  using type = uint16_t;
+/* N elements side by side, as they lie in memory: registers of 32 bits that hold EACH of them. */
+template <typename T, int N>
+struct Pack {
+  static constexpr int EACH = (int)(4 / sizeof(T)), WORDS = (N + EACH - 1) / EACH;
+  uint32_t word[WORDS];
 };
 
-/* Bytes of one access to a run of that many bytes. */
-GP_HD constexpr size_t access_bytes(size_t run) { return run < 16 ? run : 16; }
+/* The element of a word at `place`, below EACH. */
+GP_HD inline float element(float, uint32_t word, int) { return gp_float_of_bits(word); }
+GP_HD inline float element(bfloat16, uint32_t word, int place) {
+  return gp_float_of_bits(place == 0 ? word << 16 : word & 0xFFFF0000u);
+}
+GP_HD inline float element(float16, uint32_t word, int place) {
+  return real_of(float16{(uint16_t)(place == 0 ? word : word >> 16)});
+}
 
-/* How a run is read: by the read-only path, which is for what no thread of the kernel writes, or plainly. */
-enum Reading { READ_ONLY, READ_PLAIN };
+GP_HD inline void put_element(float, uint32_t &word, int, float value) { word = gp_bits_of_float(value); }
+template <typename T>
+GP_HD inline void put_element(T, uint32_t &word, int place, float value) {
+  T rounded;
+  put(rounded, value);
+  word = place == 0 ? (word & 0xFFFF0000u) | rounded.bits : (word & 0xFFFFu) | (uint32_t)rounded.bits << 16;
+}
 
-template <Reading HOW, typename W>
-GP_HD inline W read_word(const W *word) {
+template <int I, typename T, int N>
+GP_HD inline float element_of(const Pack<T, N> &pack) {
+  return element(T{}, pack.word[I / Pack<T, N>::EACH], I % Pack<T, N>::EACH);
+}
+
+/* Elements of one access to a run of N. */
+template <typename T, int N>
+GP_HD constexpr int access_of() {
+  return N * sizeof(T) < 16 ? N : (int)(16 / sizeof(T));
+}
+
+/* One element as the bits of a word. */
+GP_HD inline uint32_t load_bits(const float *place) {
 #if defined(__CUDA_ARCH__)
-  if (HOW == READ_ONLY) return __ldg(word);
+  return __float_as_uint(__ldg(place));
+#else
+  return gp_bits_of_float(*place);
 #endif
-  return *word;
+}
+template <typename T>
+GP_HD inline uint32_t load_bits(const T *place) {
+#if defined(__CUDA_ARCH__)
+  return __ldg(&place->bits);
+#else
+  return place->bits;
+#endif
 }
 
-/* `N` elements from `place`, `stride` apart; with `whole` they lie side by side, aligned to the access. Those from `count` on
- * are not read, and are 0. */
-template <Reading HOW = READ_ONLY, typename T, int N, typename Real>
-GP_HD inline void load_run(Real (&out)[N], const T *place, int64_t stride, int count, bool whole) {
-  constexpr size_t bytes = access_bytes(N * sizeof(T));
-  constexpr int each = (int)(bytes / sizeof(T));
-  using W = typename Word<bytes>::type;
-  if (whole && count >= N) {
-    T values[N];
-    GP_UNROLL
-    for (int i = 0; i < N / each; ++i) {
-      W word = read_word<HOW>((const W *)(const void *)(place + i * each));
-      memcpy(values + i * each, &word, bytes);
-    }
-    GP_UNROLL
-    for (int i = 0; i < N; ++i) out[i] = real_of(values[i]);
+/* `BYTES` (4, 8 or 16, aligned to as many) to or from `word` by one instruction. The loads are for what no thread of the kernel
+ * writes. The stores are intrinsics, too: assigned, the words would be stored one by one. */
+template <size_t BYTES>
+GP_HD inline void load_words(uint32_t *word, const void *place) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (BYTES == 16) {
+    uint4 words = __ldg((const uint4 *)place);
+    word[0] = words.x;
+    word[1] = words.y;
+    word[2] = words.z;
+    word[3] = words.w;
+  } else if constexpr (BYTES == 8) {
+    uint2 words = __ldg((const uint2 *)place);
+    word[0] = words.x;
+    word[1] = words.y;
   } else {
-    GP_UNROLL
-    for (int i = 0; i < N; ++i) out[i] = i < count ? (Real)real_of(place[i * stride]) : (Real)0;
+    word[0] = __ldg((const uint32_t *)place);
   }
+#else
+  memcpy(word, place, BYTES);
+#endif
 }
 
-/* Stores those before `count`. */
-template <typename T, int N, typename Real>
-GP_HD inline void store_run(T *place, const Real (&values)[N], int64_t stride, int count, bool whole) {
-  constexpr size_t bytes = access_bytes(N * sizeof(T));
-  constexpr int each = (int)(bytes / sizeof(T));
-  using W = typename Word<bytes>::type;
-  if (whole && count >= N) {
-    T rounded[N];
-    GP_UNROLL
-    for (int i = 0; i < N; ++i) put(rounded[i], values[i]);
-    GP_UNROLL
-    for (int i = 0; i < N / each; ++i) {
-      W word;
-      memcpy(&word, rounded + i * each, bytes);
-      *(W *)(void *)(place + i * each) = word;
-    }
-  } else {
-    GP_UNROLL
-    for (int i = 0; i < N; ++i)
-      if (i < count) put(place[i * stride], values[i]);
-  }
+template <size_t BYTES>
+GP_HD inline void store_words(void *place, const uint32_t *word) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (BYTES == 16)
+    __stwb((uint4 *)place, make_uint4(word[0], word[1], word[2], word[3]));
+  else if constexpr (BYTES == 8)
+    __stwb((uint2 *)place, make_uint2(word[0], word[1]));
+  else
+    __stwb((uint32_t *)place, word[0]);
+#else
+  memcpy(place, word, BYTES);
+#endif
 }
 
-/* V channels that lie side by side and aligned (V = 1: always); zeros where there is nothing `inside`. */
-template <Reading HOW = READ_ONLY, typename T, int V>
-GP_HD inline void load_channels(float (&out)[V], const T *place, bool inside) {
-  T values[V] = {};
-  using W = typename Word<V * sizeof(T)>::type;
-  if (inside) {
-    W word = read_word<HOW>((const W *)(const void *)place);
-    memcpy(values, &word, sizeof word);
-  }
+/* A pack from elements that lie side by side, aligned to an access. */
+template <typename T, int N>
+GP_HD inline void load_pack(Pack<T, N> &pack, const T *place) {
+  constexpr int count = access_of<T, N>();
+  constexpr size_t bytes = count * sizeof(T);
   GP_UNROLL
-  for (int v = 0; v < V; ++v) out[v] = real_of(values[v]);
+  for (int i = 0; i < N / count; ++i) load_words<bytes>(pack.word + i * (bytes / 4), place + i * count);
 }
 
-template <typename T, int V>
-GP_HD inline void store_channels(T *place, const float (&values)[V]) {
-  T rounded[V];
-  using W = typename Word<V * sizeof(T)>::type;
+template <typename T, int N>
+GP_HD inline void store_pack(T *place, const Pack<T, N> &pack) {
+  constexpr int count = access_of<T, N>();
+  constexpr size_t bytes = count * sizeof(T);
   GP_UNROLL
-  for (int v = 0; v < V; ++v) put(rounded[v], values[v]);
-  W word;
-  memcpy(&word, rounded, sizeof word);
-  *(W *)(void *)place = word;
+  for (int i = 0; i < N / count; ++i) store_words<bytes>(place + i * count, pack.word + i * (bytes / 4));
 }
 
 }  // namespace gausspool

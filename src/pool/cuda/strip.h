@@ -7,18 +7,30 @@
 
 namespace gausspool {
 
-/* Which way threads lie side by side, and with them the runs they read: along channels (NHWC and the blocked layouts) or along
- * rows (NCHW). */
+/* What lies side by side in the runs that a thread reads: channels (NHWC and the blocked layouts) or columns of one (NCHW; and
+ * whatever else, element by element). */
 enum Order { CHANNELS, COLUMNS };
 
 struct Strip {
   int64_t n, c;  /* sample, first channel */
   int channels;  /* of V, those that are real: at least 0 */
-  int lanes;     /* of V, those that are in the tensor: also a block's padding */
   int tile;      /* its number in the row */
   int row, end;  /* rows from … to before … */
   uint32_t part; /* its number among the plane's strips */
 };
+
+/* The same number, of which the compiler does not know that it is: what follows from it is computed where it is needed, row
+ * after row, in place of being kept in registers all along. */
+template <typename Integer>
+GP_HD inline Integer anew(Integer x) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(Integer) == 8)
+    asm volatile("" : "+l"(x));
+  else
+    asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
 
 GP_HD inline uint32_t quotient(uint32_t x, const gp_cuda_divider &by) {
 #if defined(__CUDA_ARCH__)
@@ -46,9 +58,8 @@ GP_HD inline Strip strip_at(const gp_cuda_plan &plan, const gp_cuda_grid &grid, 
   Strip strip;
   strip.n = n;
   strip.c = (int64_t)group * V;
-  int64_t channels = plan.desc.channels - strip.c, lanes = plan.lanes - strip.c;
+  int64_t channels = plan.desc.channels - strip.c;
   strip.channels = channels < 0 ? 0 : channels > V ? V : (int)channels;
-  strip.lanes = lanes > V ? V : (int)lanes;
   strip.tile = (int)tile;
   strip.row = (int)band * grid.rows;
   strip.end = strip.row + grid.rows < grid.total_rows ? strip.row + grid.rows : grid.total_rows;

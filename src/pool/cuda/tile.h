@@ -1,5 +1,8 @@
 /* The straight-line windows, whole or cut at an edge, of K×K elements that step by 2: what a thread holds of x, and what a window
- * of it gives. Floats throughout. */
+ * of it gives. Floats throughout.
+ *
+ * A thread computes channel after channel, but reads and writes all of them at once: rows stay packed in registers as they
+ * came. What lies beside a tensor is read as its nearest element, and replaced in the windows that hold it. */
 #ifndef GP_POOL_CUDA_TILE_H
 #define GP_POOL_CUDA_TILE_H
 
@@ -18,129 +21,278 @@ GP_HD constexpr int padding_of() {
  * draws, or the maximum. */
 enum Formula { GAUSSIAN, DRAWN, MAXIMUM };
 
-/* x as a thread reads it: relu(scale·x + shift) where the plan has them. */
-template <typename T, int V>
-struct Input {
-  Planes<const T> planes;
-  int height, width, channels;
-  bool whole, rectify;
-  const float *scale, *shift; /* of the first channel; read anew for each row, since registers are dearer */
+GP_HD inline int clamped(int at, int size) { return at < 0 ? 0 : at < size ? at : size - 1; }
+
+template <typename T>
+GP_HD inline T *line_of(const Planes<T> &planes, int row, int height) {
+  return planes.first + (int64_t)clamped(row, height) * planes.row;
+}
+
+/* ---- Rows in registers --------------------------------------------------------------------- */
+
+/* R rows of N neighbouring columns of V channels: R·N packs of V channels (CHANNELS), or of one channel R packs of RUN columns, the
+ * first of which is number LEAD, and single ones on either side (COLUMNS). Channels are taken EACH at a time, in STEPS steps; in
+ * each step those at hand are in place 0 … EACH - 1, and turn() brings the next ones there. */
+template <typename T, Order ORDER, int V, int R, int N, int LEAD, int RUN>
+struct Rows;
+
+template <typename T, int V, int R, int N, int LEAD, int RUN>
+struct Rows<T, CHANNELS, V, R, N, LEAD, RUN> {
+  static constexpr int EACH = Pack<T, V>::EACH, STEPS = Pack<T, V>::WORDS;
+  Pack<T, V> pack[R][N];
+
+  /* Row i from columns first … of a line. */
+  GP_HD void load(int i, const T *line, int64_t pixel, int first, int width, bool) {
+    first = anew(first);
+    GP_UNROLL
+    for (int n = 0; n < N; ++n) load_pack(pack[i][n], line + clamped(first + n, width) * pixel);
+  }
+
+  GP_HD float get(int i, int n, int place) const { return element(T{}, pack[i][n].word[0], place); }
+  GP_HD void set(int i, int n, int place, float value) { put_element(T{}, pack[i][n].word[0], place, value); }
+
+  GP_HD void turn() {
+    GP_UNROLL
+    for (int i = 0; i < R * N; ++i) {
+      Pack<T, V> &p = pack[i / N][i % N];
+      uint32_t first = p.word[0];
+      GP_UNROLL
+      for (int w = 1; w < STEPS; ++w) p.word[w - 1] = p.word[w];
+      p.word[STEPS - 1] = first;
+    }
+  }
+
+  /* Row `to` becomes what row `from` is. */
+  GP_HD void move(int to, int from) {
+    GP_UNROLL
+    for (int n = 0; n < N; ++n) pack[to][n] = pack[from][n];
+  }
+
+  /* The RUN columns from LEAD on of row i, to those from `column` on. */
+  GP_HD void store(int i, T *line, int64_t pixel, int column, int width, bool) const {
+    GP_UNROLL
+    for (int n = 0; n < RUN; ++n)
+      if (column + n < width) store_pack(line + (column + n) * pixel, pack[i][LEAD + n]);
+  }
 };
 
-template <typename T, int V>
-GP_HD inline Input<T, V> input_of(const gp_cuda_plan &plan, const Strip &strip) {
-  Input<T, V> x;
-  x.planes = planes_at<const T>(plan, plan.x, plan.desc.x_stride, strip);
-  x.height = (int)plan.desc.height;
-  x.width = (int)plan.desc.width;
-  x.channels = strip.channels;
-  x.whole = plan.x_whole;
-  x.rectify = plan.scale != NULL;
-  x.scale = x.rectify ? (const float *)plan.scale + strip.c : NULL;
-  x.shift = x.rectify ? (const float *)plan.shift + strip.c : NULL;
-  return x;
-}
+template <typename T, int R, int N, int LEAD, int RUN>
+struct Rows<T, COLUMNS, 1, R, N, LEAD, RUN> {
+  static constexpr int EACH = 1, STEPS = 1, ASIDE = N > RUN ? N - RUN : 1;
+  static constexpr int PER_WORD = Pack<T, RUN>::EACH;
+  Pack<T, RUN> pack[R];
+  uint32_t aside[R][ASIDE];
 
-/* One row of columns first … first + N - 1, zeros where x has none. Along rows (V = 1) those from `aligned` on, a multiple of 8,
- * are read in one go where they can be. */
-template <Order ORDER, int LEAD, int N, int V, typename T>
-GP_HD inline void load_row(float (&out)[N][V], const Input<T, V> &x, int row, int first) {
-  if (row < 0 || row >= x.height) {
-    GP_UNROLL
-    for (int s = 0; s < N; ++s) GP_UNROLL
-    for (int v = 0; v < V; ++v) out[s][v] = 0;
-    return;
-  }
-  const T *line = x.planes.first + (int64_t)row * x.planes.row;
-  if constexpr (ORDER == CHANNELS) {
-    GP_UNROLL
-    for (int s = 0; s < N; ++s) {
-      int column = first + s;
-      bool inside = column >= 0 && column < x.width;
-      load_run(out[s], line + (inside ? column : 0) * x.planes.pixel, x.planes.channel, inside ? x.channels : 0,
-               x.whole);
+  GP_HD void load(int i, const T *line, int64_t pixel, int first, int width, bool whole) {
+    first = anew(first);
+    int begin = first + LEAD;
+    if (whole && begin + RUN <= width) {
+      load_pack(pack[i], line + begin);
+    } else {
+      GP_UNROLL
+      for (int n = 0; n < RUN; ++n) {
+        uint32_t bits = load_bits(line + clamped(begin + n, width) * pixel);
+        pack[i].word[n / PER_WORD] = n % PER_WORD == 0 ? bits : pack[i].word[n / PER_WORD] | bits << 16;
+      }
     }
-  } else {
-    constexpr int RUN = N >= 8 ? 8 : N;
-    float run[RUN];
-    int aligned = first + LEAD;
-    load_run(run, line + aligned * x.planes.pixel, x.planes.pixel, x.width - aligned, x.whole && RUN == 8);
     GP_UNROLL
-    for (int s = 0; s < N; ++s) {
-      int column = first + s;
-      if (s >= LEAD && s < LEAD + RUN)
-        out[s][0] = run[s >= LEAD && s < LEAD + RUN ? s - LEAD : 0];
-      else
-        out[s][0] = column >= 0 && column < x.width ? real_of(line[column * x.planes.pixel]) : 0.0f;
-    }
+    for (int n = 0; n < N - RUN; ++n)
+      aside[i][n] = load_bits(line + clamped(first + (n < LEAD ? n : n + RUN), width) * pixel);
   }
-  if (!x.rectify) return;
+
+  GP_HD float get(int i, int n, int) const {
+    if (n < LEAD || n >= LEAD + RUN) return element(T{}, aside[i][n < LEAD ? n : n - RUN], 0);
+    return element(T{}, pack[i].word[(n - LEAD) / PER_WORD], (n - LEAD) % PER_WORD);
+  }
+
+  GP_HD void set(int i, int n, int, float value) {
+    put_element(T{}, pack[i].word[(n - LEAD) / PER_WORD], (n - LEAD) % PER_WORD, value);
+  }
+
+  GP_HD void turn() {}
+
+  GP_HD void move(int to, int from) {
+    pack[to] = pack[from];
+    GP_UNROLL
+    for (int n = 0; n < ASIDE; ++n) aside[to][n] = aside[from][n];
+  }
+
+  GP_HD void store(int i, T *line, int64_t pixel, int column, int width, bool whole) const {
+    if (whole && column + RUN <= width) {
+      store_pack(line + column, pack[i]);
+      return;
+    }
+    GP_UNROLL
+    for (int n = 0; n < RUN; ++n)
+      if (column + n < width) {
+        Pack<T, 1> one = {{pack[i].word[n / PER_WORD] >> n % PER_WORD * 16}};
+        memcpy(line + (column + n) * pixel, &one, sizeof(T));
+      }
+  }
+};
+
+/* A number for each of V channels, which turns with the rows. */
+template <int V>
+struct Lanes {
+  float of[V];
+
+  template <int EACH>
+  GP_HD void turn() {
+    float first[EACH];
+    GP_UNROLL
+    for (int v = 0; v < EACH; ++v) first[v] = of[v];
+    GP_UNROLL
+    for (int v = 0; v < V - EACH; ++v) of[v] = of[v + EACH];
+    GP_UNROLL
+    for (int v = 0; v < EACH; ++v) of[V - EACH + v] = first[v];
+  }
+};
+
+/* relu(scale·x + shift) of a channel's elements, where the plan has them. */
+template <int R, int N>
+GP_HD inline void rectify(float (&x)[R][N], const gp_cuda_plan &plan, int64_t c) {
+  if (plan.scale == NULL) return;
+  c = anew(c);
+  float scale = ((const float *)plan.scale)[c], shift = ((const float *)plan.shift)[c];
   GP_UNROLL
-  for (int v = 0; v < V; ++v) {
-    float scale = v < x.channels ? x.scale[v] : 0, shift = v < x.channels ? x.shift[v] : 0;
-    GP_UNROLL
-    for (int s = 0; s < N; ++s)
-      if (first + s >= 0 && first + s < x.width) out[s][v] = rectified(out[s][v], scale, shift);
-  }
+  for (int i = 0; i < R * N; ++i) x[i / N][i % N] = rectified(x[i / N][i % N], scale, shift);
 }
 
-/* A window's span along one axis. */
+/* ---- Windows ------------------------------------------------------------------------------- */
+
+/* a/b to a unit or two in the last place; 0 for b beyond 2^126. */
+GP_HD inline float quotient_near(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fdividef(a, b);
+#else
+  return a / b;
+#endif
+}
+
+/* sqrt(a), as near. */
+GP_HD inline float root_near(float a) {
+#if defined(__CUDA_ARCH__)
+  float root;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(a));
+  return root;
+#else
+  return sqrtf(a);
+#endif
+}
+
+/* Whether windows (row, first) … (row, first + count - 1) may hold elements beside x or not exist. */
 template <int K>
+GP_HD inline bool at_edge(const gp_cuda_plan &plan, int row, int first, int count) {
+  constexpr int P = padding_of<K>();
+  return row * 2 < P || row * 2 - P + K > (int)plan.desc.height || row >= (int)plan.out_height || first * 2 < P ||
+         (first + count - 1) * 2 - P + K > (int)plan.desc.width || first + count > (int)plan.out_width;
+}
+
+/* A window's elements, and how many there are; those beside x are the nearest ones of x. */
+template <int K>
+struct Tile {
+  float x[K * K];
+  float reciprocal;  /* 1/R */
+  float zeros, outs; /* how many zeros count, how many elements are not x's */
+  int place;         /* its first real element */
+  bool exists;
+};
+
+/* A window's span along one axis: the first of its elements that is x's, how many are, and what the divisor counts. */
 struct Side {
-  bool inside[K]; /* its elements that are x's */
-  float count, divisor;
+  int first, count, divisor;
 };
 
 template <int K>
-GP_HD inline Side<K> side_at(int out, int size, bool exclude_pad) {
-  int begin = out * 2 - padding_of<K>(), count = 0;
-  Side<K> side;
-  GP_UNROLL
-  for (int i = 0; i < K; ++i) {
-    side.inside[i] = begin + i >= 0 && begin + i < size;
-    count += side.inside[i] ? 1 : 0;
-  }
-  int padded = size + padding_of<K>() - begin;
-  side.count = (float)count;
-  side.divisor = (float)(exclude_pad ? count : padded < K ? padded : K);
+GP_HD inline Side side_at(int out, int size, bool exclude_pad) {
+  int begin = out * 2 - padding_of<K>(), end = begin + K, padded = size + padding_of<K>();
+  Side side;
+  side.first = begin < 0 ? -begin : 0;
+  side.count = (end < size ? end : size) - begin - side.first;
+  side.divisor = exclude_pad ? side.count : (end < padded ? end : padded) - begin;
   return side;
 }
 
+/* Takes x's own elements out of those of a window at an edge. Where elements are replaced by the first real one their
+ * differences to it are 0; a maximum must not see them. */
+template <int K>
+GP_HD inline void cut(Tile<K> &tile, const gp_cuda_plan &plan, int row, int column, bool maximum) {
+  bool exclude = plan.desc.pad_count == GP_COUNT_EXCLUDE_PAD;
+  row = anew(row);
+  column = anew(column);
+  Side rows = side_at<K>(row, (int)plan.desc.height, exclude);
+  Side columns = side_at<K>(column, (int)plan.desc.width, exclude);
+  tile.exists = row < (int)plan.out_height && column < (int)plan.out_width;
+  if (!tile.exists) return;
+  float top = columns.first == 0 ? tile.x[0] : tile.x[1], below = columns.first == 0 ? tile.x[K] : tile.x[K + 1];
+  float first = rows.first == 0 ? top : below;
+  GP_UNROLL
+  for (int i = 0; i < K * K; ++i) {
+    bool inside = (unsigned)(i / K - rows.first) < (unsigned)rows.count &&
+                  (unsigned)(i % K - columns.first) < (unsigned)columns.count;
+    if (!inside) tile.x[i] = maximum ? -INFINITY : first;
+  }
+  int divisor = rows.divisor * columns.divisor, count = rows.count * columns.count;
+  tile.reciprocal = quotient_near(1, (float)divisor);
+  tile.zeros = (float)(divisor - count);
+  tile.outs = (float)(K * K - count);
+  tile.place = rows.first * K + columns.first;
+}
+
+/* The window that begins at column `at` of a channel's rows. */
+template <int K, int N>
+GP_HD inline Tile<K> tile_from(const float (&x)[K][N], int at, const gp_cuda_plan &plan, int row, int column, bool edge,
+                               bool maximum) {
+  Tile<K> tile;
+  GP_UNROLL
+  for (int i = 0; i < K * K; ++i) tile.x[i] = x[i / K][at + i % K];
+  tile.reciprocal = 1.0f / (K * K);
+  tile.zeros = tile.outs = 0;
+  tile.place = 0;
+  tile.exists = true;
+  if (edge) cut(tile, plan, row, column, maximum);
+  return tile;
+}
+
 struct Moments {
-  float mean, deviation, reciprocal; /* m, s, 1/R */
+  float mean, deviation; /* m, s */
   bool clamped;
 };
 
-/* m and s of the window's elements; others are 0 in x. From the first element on, so that a constant window has v = 0. Where
- * sums or squares leave the range of float, again in units of 2^70. */
+/* m and s, from differences to the first element, so that a constant window has v = 0. Where sums or squares leave the range
+ * of float, again in units of 2^70. */
 template <int K>
-GP_HD inline Moments moments_of(const float (&x)[K * K], const Side<K> &rows, const Side<K> &columns, float eps,
-                                bool mean_only) {
-  float divisor = rows.divisor * columns.divisor, zeros = divisor - rows.count * columns.count;
+GP_HD inline Moments moments_of(const Tile<K> &tile, float eps, bool mean_only, bool edge) {
   Moments m;
-  m.reciprocal = divisor == K * K ? 1.0f / (K * K) : 1.0f / divisor;
+  float unit = 1, back = 1;
   GP_NO_UNROLL
-  for (float unit = 1;; unit = 0x1p-70f) {
-    /* The first element or the second is x's along either axis. */
-    float top = columns.inside[0] ? x[0] : x[1], below = columns.inside[0] ? x[K] : x[K + 1];
-    float first = (rows.inside[0] ? top : below) * unit;
-    float d[K * K], sum = 0, squares = 0;
+  while (true) {
+    /* Where the first element is not x's, it is a copy of the one that is. */
+    float first = tile.x[0] * unit, sum = 0, squares = 0;
+    GP_UNROLL
+    for (int i = 1; i < K * K; ++i) sum += fmaf(tile.x[i], unit, -first);
+    if (edge) sum -= tile.zeros * first;
+    float offset = sum * tile.reciprocal, mean = first + offset;
     GP_UNROLL
     for (int i = 0; i < K * K; ++i) {
-      d[i] = rows.inside[i / K] && columns.inside[i % K] ? fmaf(x[i], unit, -first) : 0;
-      sum += d[i];
-    }
-    float offset = (sum - zeros * first) * m.reciprocal, mean = first + offset;
-    GP_UNROLL
-    for (int i = 0; i < K * K; ++i) {
-      float t = rows.inside[i / K] && columns.inside[i % K] ? d[i] - offset : 0;
+      float t = fmaf(tile.x[i], unit, -first) - offset;
       squares = fmaf(t, t, squares);
     }
-    float variance = fmaf(zeros * mean, mean, squares) * m.reciprocal;
-    m.mean = mean / unit;
+    /* The copies' squares are offset² each, and so is the first element's: no digits are lost. */
+    if (edge) squares += tile.zeros * mean * mean - tile.outs * offset * offset;
+    float variance = squares * tile.reciprocal;
+    if (unit < 1 && !is_finite(mean)) {
+      /* There are infinities or NaN: they make the mean, not their differences. */
+      mean = 0;
+      GP_UNROLL
+      for (int i = 0; i < K * K; ++i) mean += tile.x[i];
+    }
+    m.mean = mean * back;
     m.clamped = mean_only || (unit == 1 && variance < eps);
-    m.deviation = mean_only ? 0 : sqrtf(m.clamped ? eps : variance) / unit;
+    m.deviation = mean_only ? 0 : root_near(m.clamped ? eps : variance) * back;
     if (unit < 1 || is_finite(mean_only ? m.mean : m.deviation)) return m;
+    unit = 0x1p-70f;
+    back = 0x1p70f;
   }
 }
 
@@ -155,27 +307,23 @@ struct Maximum {
   int place; /* i·K + j */
 };
 
+/* The first maximum; a NaN beats all before it. */
 template <int K>
-GP_HD inline Maximum maximum_of(const float (&x)[K * K], const Side<K> &rows, const Side<K> &columns) {
-  Maximum best = {0, -1};
+GP_HD inline Maximum maximum_of(const Tile<K> &tile, bool edge) {
+  Maximum best = {tile.x[0], 0};
+  if (edge) {
+    GP_UNROLL
+    for (int i = 1; i < K * K; ++i) best.value = tile.place == i ? tile.x[i] : best.value;
+    best.place = tile.place;
+  }
   GP_UNROLL
-  for (int i = 0; i < K; ++i) GP_UNROLL
-  for (int j = 0; j < K; ++j) {
-    float value = x[i * K + j];
-    bool better = best.place < 0 || value > best.value || is_nan(value);
-    if (!(rows.inside[i] && columns.inside[j] && better)) continue;
-    best.value = value;
-    best.place = i * K + j;
+  for (int i = 1; i < K * K; ++i) {
+    float value = tile.x[i];
+    bool better = value > best.value || is_nan(value);
+    best.value = better ? value : best.value;
+    best.place = better ? i : best.place;
   }
   return best;
-}
-
-/* The window of a thread's rows that begins at column `at`. */
-template <int K, int N, int V>
-GP_HD inline void window_from(float (&window)[K * K], const float (&x)[K][N][V], int at, int v) {
-  GP_UNROLL
-  for (int i = 0; i < K; ++i) GP_UNROLL
-  for (int j = 0; j < K; ++j) window[i * K + j] = x[i][at + j][v];
 }
 
 }  // namespace gausspool

@@ -42,17 +42,56 @@ GP_HD inline Weight<Real> linked_weight(gp_pool_link link, Real mu, Real sigma, 
   return {(a > 0 ? a : 0) + logarithm1p(e), slope, slope * draw};
 }
 
-/* The draws of columns 4·group … 4·group + 3 of a row of sample n and channel c. */
-GP_HD inline void draw4(const gp_cuda_plan &plan, int64_t n, int64_t c, int64_t row, int64_t group, float (&out)[4]) {
+GP_HD inline uint64_t seed_of(const gp_cuda_plan &plan) {
+  if (plan.seed == NULL) return plan.desc.seed;
+#if defined(__CUDA_ARCH__)
+  return __ldg((const unsigned long long *)plan.seed);
+#else
+  return *plan.seed;
+#endif
+}
+
+/* The random words of columns 4·group … 4·group + 3 of a row of sample n and channel c. */
+GP_HD inline gp_philox_block words_at(const gp_cuda_plan &plan, int64_t n, int64_t c, int64_t row, int64_t group) {
   gp_draw_plane plane = gp_draw_plane_at(&plan.desc, n, c);
-  uint64_t seed = plan.seed != NULL ? *plan.seed : plan.desc.seed;
-  gp_philox_block block =
-      gp_philox(seed, plane.low, plane.high ^ (uint32_t)row, (uint32_t)group, plan.desc.call_offset);
+  return gp_philox(seed_of(plan), plane.low, plane.high ^ (uint32_t)row, (uint32_t)group, plan.desc.call_offset);
+}
+
+/* The draws of those columns. */
+GP_HD inline void draw4(const gp_cuda_plan &plan, int64_t n, int64_t c, int64_t row, int64_t group, float (&out)[4]) {
+  gp_philox_block block = words_at(plan, n, c, row, group);
   if (plan.draws == GP_DRAWS_NORMAL) {
     gp_normal4(block, out);
   } else {
     GP_UNROLL
     for (int i = 0; i < 4; ++i) out[i] = gp_unit_float(block.word[i]);
+  }
+}
+
+/* The normal draws of N columns of a row from `first` on: 2 or 3 from an even one, or 4 or 5 from a multiple of 4. */
+template <int N>
+GP_HD inline void draw_columns(const gp_cuda_plan &plan, int64_t n, int64_t c, int row, int first, float (&out)[N]) {
+  float beyond;
+  gp_philox_block block = words_at(plan, n, c, row, first / 4);
+  if constexpr (N >= 4) {
+    gp_normal2(block.word[0], block.word[1], &out[0], &out[1]);
+    gp_normal2(block.word[2], block.word[3], &out[2], &out[3]);
+    if constexpr (N == 5) {
+      block = words_at(plan, n, c, row, first / 4 + 1);
+      gp_normal2(block.word[0], block.word[1], &out[4], &beyond);
+    }
+  } else {
+    bool later = first % 4 != 0;
+    gp_normal2(later ? block.word[2] : block.word[0], later ? block.word[3] : block.word[1], &out[0], &out[1]);
+    if constexpr (N == 3) {
+      uint32_t radius = block.word[2], angle = block.word[3];
+      if (later) {
+        block = words_at(plan, n, c, row, first / 4 + 1);
+        radius = block.word[0];
+        angle = block.word[1];
+      }
+      gp_normal2(radius, angle, &out[2], &beyond);
+    }
   }
 }
 
