@@ -59,6 +59,12 @@ static void test_large_tensors(void **state) {
   for (uint64_t seed = 1; seed <= pool_test_cases(LARGE_CASES); ++seed) run_case(20000000 + seed, true);
 }
 
+/* Strides of rows that begin at multiples of 8 elements, with a gap behind them. */
+static gp_strides with_gaps(int64_t channels, int64_t height, int64_t width) {
+  int64_t row = (width + 8) / 8 * 8;
+  return (gp_strides){channels * height * row, height * row, row, 1};
+}
+
 /* The windows that have kernels of their own, with channels in whole vectors or not; `plain`: as those along channels need it. */
 static void run_straight_case(uint64_t seed, bool plain) {
   static const gp_pool_kind kinds[] = {GP_POOL_ISP_GAUSSIAN, GP_POOL_GAUSSIAN, GP_POOL_HALF_GAUSSIAN,
@@ -82,6 +88,11 @@ static void run_straight_case(uint64_t seed, bool plain) {
   }
   bool map = desc.param_shape == GP_SHAPE_NCHW;
   if (gp_pool_output_size(&desc, NULL, NULL) != GP_OK || (plain && map)) desc.param_shape = GP_SHAPE_NC;
+  int64_t height, width;
+  if (desc.layout == GP_NCHW && random_one_in(&random, 2) && gp_pool_output_size(&desc, &height, &width) == GP_OK) {
+    desc.x_stride = desc.grad_x_stride = with_gaps(desc.channels, desc.height, desc.width);
+    desc.y_stride = desc.grad_y_stride = with_gaps(desc.channels, height, width);
+  }
   unsigned extras = pool_random_extras(&random), of_plain = POOL_AVERAGES | POOL_NO_GRAD_X;
   check_case(&desc, plain ? extras & of_plain : extras, seed, plain || !random_one_in(&random, 4));
 }
