@@ -66,6 +66,21 @@ cleanup:
   return status;
 }
 
+gp_status gp_pool_begin_query(gp_pool_plan *plan, const gp_pool_desc *desc, size_t *bytes) {
+  gp_status status = GP_OK;
+  GP_TRY(gp_pool_plan_make(plan, desc));
+  if (bytes == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `bytes` is NULL");
+  *bytes = 0;
+cleanup:
+  return status;
+}
+
+gp_status gp_pool_begin_call(gp_pool_plan *plan, const gp_pool_desc *desc, const void *args) {
+  gp_status status = gp_pool_plan_make(plan, desc);
+  if (status == GP_OK && args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
+  return status;
+}
+
 gp_status gp_pool_check_forward(const gp_pool_plan *plan, const gp_pool_forward_args *args) {
   return check_inputs(plan, args, true);
 }

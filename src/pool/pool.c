@@ -22,18 +22,16 @@ static gp_status check_workspace(const gp_pool_plan *plan, const void *workspace
 
 gp_status gp_pool_forward_workspace(const gp_pool_desc *desc, size_t *bytes) {
   gp_pool_plan plan;
-  gp_status status = gp_pool_plan_make(&plan, desc);
+  gp_status status = gp_pool_begin_query(&plan, desc, bytes);
   if (status != GP_OK) return status;
-  if (bytes == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `bytes` is NULL");
-  *bytes = plan.desc.batch == 0 ? 0 : gp_pool_kernels_for(&plan)->forward_workspace(&plan);
+  if (plan.desc.batch > 0) *bytes = gp_pool_kernels_for(&plan)->forward_workspace(&plan);
   return GP_OK;
 }
 
 gp_status gp_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_args *args) {
   gp_pool_plan plan;
   gp_status status = GP_OK;
-  GP_TRY(gp_pool_plan_make(&plan, desc));
-  if (args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
+  GP_TRY(gp_pool_begin_call(&plan, desc, args));
   if (plan.desc.batch == 0) return GP_OK;
   GP_TRY(gp_pool_check_forward(&plan, args));
   if (args->seed != NULL) plan.desc.seed = *args->seed;
@@ -49,10 +47,9 @@ cleanup:
 
 gp_status gp_pool_backward_workspace(const gp_pool_desc *desc, size_t *bytes) {
   gp_pool_plan plan;
-  gp_status status = gp_pool_plan_make(&plan, desc);
+  gp_status status = gp_pool_begin_query(&plan, desc, bytes);
   if (status != GP_OK) return status;
-  if (bytes == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `bytes` is NULL");
-  *bytes = plan.desc.batch == 0 ? 0 : gp_pool_kernels_for(&plan)->backward_workspace(&plan);
+  if (plan.desc.batch > 0) *bytes = gp_pool_kernels_for(&plan)->backward_workspace(&plan);
   return GP_OK;
 }
 
@@ -74,8 +71,7 @@ static void zero_param_gradients(const gp_pool_plan *plan, const gp_pool_backwar
 gp_status gp_pool_backward(const gp_pool_desc *desc, const gp_pool_backward_args *args) {
   gp_pool_plan plan;
   gp_status status = GP_OK;
-  GP_TRY(gp_pool_plan_make(&plan, desc));
-  if (args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
+  GP_TRY(gp_pool_begin_call(&plan, desc, args));
   gp_pool_backward_args wanted = gp_pool_wanted_gradients(&plan, args);
   if (plan.desc.batch == 0) {
     zero_param_gradients(&plan, &wanted);

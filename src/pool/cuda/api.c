@@ -22,9 +22,7 @@ gp_status gp_cuda_pool_forward_workspace(const gp_pool_desc *desc, size_t *bytes
   gp_pool_plan plan;
   gp_cuda_plan cuda;
   gp_status status = GP_OK;
-  GP_TRY(gp_pool_plan_make(&plan, desc));
-  if (bytes == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `bytes` is NULL");
-  *bytes = 0;
+  GP_TRY(gp_pool_begin_query(&plan, desc, bytes));
   if (plan.desc.batch > 0) GP_TRY(gp_cuda_plan_forward(&cuda, bytes, &plan, NULL));
 cleanup:
   return status;
@@ -45,8 +43,7 @@ gp_status gp_cuda_pool_forward(const gp_pool_desc *desc, const gp_pool_forward_a
   size_t bytes = 0;
   int before = 0;
   gp_status status = GP_OK;
-  GP_TRY(gp_pool_plan_make(&plan, desc));
-  if (args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
+  GP_TRY(gp_pool_begin_call(&plan, desc, args));
   if (plan.desc.batch == 0) return GP_OK;
   GP_TRY(gp_pool_check_forward(&plan, args));
   GP_TRY(gp_cuda_plan_forward(&cuda, &bytes, &plan, args));
@@ -64,9 +61,7 @@ gp_status gp_cuda_pool_backward_workspace(const gp_pool_desc *desc, size_t *byte
   gp_pool_plan plan;
   gp_cuda_plan cuda;
   gp_status status = GP_OK;
-  GP_TRY(gp_pool_plan_make(&plan, desc));
-  if (bytes == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: `bytes` is NULL");
-  *bytes = 0;
+  GP_TRY(gp_pool_begin_query(&plan, desc, bytes));
   if (plan.desc.batch > 0) GP_TRY(gp_cuda_plan_backward(&cuda, bytes, &plan, NULL));
 cleanup:
   return status;
@@ -106,8 +101,7 @@ gp_status gp_cuda_pool_backward(const gp_pool_desc *desc, const gp_pool_backward
   size_t bytes = 0;
   int before = 0;
   gp_status status = GP_OK;
-  GP_TRY(gp_pool_plan_make(&plan, desc));
-  if (args == NULL) return gp_fail(GP_ERROR_INVALID_ARGUMENT, "pooling: the arguments are NULL");
+  GP_TRY(gp_pool_begin_call(&plan, desc, args));
   gp_pool_backward_args wanted = gp_pool_wanted_gradients(&plan, args);
   if (plan.desc.batch == 0) return clear_param_gradients(&plan, &wanted, stream);
   GP_TRY(gp_pool_check_backward(&plan, &wanted));
