@@ -8,28 +8,35 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 struct CMUnitTest {
   const char *name;
   void (*run)(void **state);
 };
 
-/* Where a failed check goes. */
+/* Where a failed check goes, and skip(). */
 extern jmp_buf no_cmocka_end;
+enum { NO_CMOCKA_FAILED = 1, NO_CMOCKA_SKIPPED };
 
 #define print_error(...) ((void)fprintf(stderr, __VA_ARGS__))
 
-#define fail_msg(...) \
-  (print_error(__VA_ARGS__), print_error("\n%s:%d: error: Failure!\n", __FILE__, __LINE__), longjmp(no_cmocka_end, 1))
+#define fail_msg(...)                                                                       \
+  (print_error(__VA_ARGS__), print_error("\n%s:%d: error: Failure!\n", __FILE__, __LINE__), \
+   longjmp(no_cmocka_end, NO_CMOCKA_FAILED))
 
 static inline void no_cmocka_fail(const char *check, const char *file, int line) {
   print_error("%s\n%s:%d: error: Failure!\n", check, file, line);
-  longjmp(no_cmocka_end, 1);
+  longjmp(no_cmocka_end, NO_CMOCKA_FAILED);
 }
 
-#define assert_true(holds) ((holds) ? (void)0 : no_cmocka_fail(#holds, __FILE__, __LINE__))
+#define assert_true(holds)               ((holds) ? (void)0 : no_cmocka_fail(#holds, __FILE__, __LINE__))
+#define assert_non_null(pointer)         assert_true((pointer) != NULL)
+#define assert_memory_equal(a, b, bytes) assert_true(memcmp((a), (b), (bytes)) == 0)
 #define assert_int_equal(a, b) \
   ((intmax_t)(a) == (intmax_t)(b) ? (void)0 : no_cmocka_fail(#a " != " #b, __FILE__, __LINE__))
+
+#define skip() longjmp(no_cmocka_end, NO_CMOCKA_SKIPPED)
 
 #define cmocka_unit_test(function) \
   { #function, function }
