@@ -27,16 +27,30 @@ static gp_status set_channels(train_config *config, const char *option, const fl
   return options_set(&train_option_table, config, option, text);
 }
 
+/* The command line once more, over what the checkpoint says. `ranks`: of the checkpoint's run, whose parts of a batch are kept only
+ * as far as they do for those of now. */
+static gp_status lay_over_arguments(train_config *config, int64_t ranks, int argc, char *const argv[]) {
+  const int64_t kept = config->accumulate;
+  config->accumulate = 0; /* what no argument can be */
+  gp_status status = options_parse(&train_option_table, config, argc, argv, NULL, NULL);
+  if (config->accumulate > 0) return status;
+  config->accumulate = kept;
+  config->accumulate_ranks = ranks;
+  return status;
+}
+
 /* A resumed run takes the checkpoint's configuration and folder; the command line still overrides both. */
 static gp_status lay_over_checkpoint(train_config *config, int argc, char *const argv[]) {
   gp_status status = GP_OK;
   model_file *file = NULL;
   char *path = NULL, *folder = NULL;
+  int64_t ranks = 0;
   GP_TRY(checkpoint_find(config->resume, &path));
   GP_TRY(model_file_open(&file, path));
   const model_info *info = model_file_info(file);
   if (model_file_is_checkpoint(file)) {
     GP_TRY(checkpoint_apply_config(file, config));
+    ranks = checkpoint_ranks(file);
   } else if (info->arch[0] != '\0') {
     GP_TRY(options_set(&train_option_table, config, "arch", info->arch));
     GP_TRY(options_set(&train_option_table, config, "pool", info->pool));
@@ -48,7 +62,7 @@ static gp_status lay_over_checkpoint(train_config *config, int argc, char *const
   GP_TRY(gp_strdup(&folder, slash == NULL ? "." : path));
   if (slash != NULL) folder[slash == path ? 1 : slash - path] = '\0';
   GP_TRY(options_set(&train_option_table, config, "out-dir", folder));
-  GP_TRY(options_parse(&train_option_table, config, argc, argv, NULL, NULL));
+  GP_TRY(lay_over_arguments(config, ranks, argc, argv));
 cleanup:
   model_file_close(&file);
   gp_free(path);
@@ -177,6 +191,13 @@ static void print_recipe(const train_config *config, const char *recipe) {
            config->dataset);
 }
 
+/* Said at the start, since not all launchers leave time for it at the end. */
+static void print_how_to_resume(const invocation *call) {
+  if (dist_size(call->comm) == 1) return;
+  printf("if this ends early, ");
+  print_resume_command(stdout, call->config->out_dir, call);
+}
+
 static void print_task(const train_config *config, const char *recipe, const invocation *call) {
   if (config->evaluate || dist_rank(call->comm) > 0) return;
   options_print(&train_option_table, config, stdout);
@@ -186,6 +207,7 @@ static void print_task(const train_config *config, const char *recipe, const inv
     printf("configuration of %s%s\n", config->resume,
            config->config_name[0] == '\0' ? "" : "; of --config-name's, only how to run (workers, threads, …)");
   printf("computing with %s, %d threads\n", nn_backend(), (int)gp_max_threads());
+  print_how_to_resume(call);
   fflush(stdout);
 }
 
@@ -237,7 +259,9 @@ static gp_status share_arguments(train_config *config, char **recipe, const invo
   gp_status status =
       dist_rank(call->comm) == 0 ? read_arguments(config, recipe, call->argc, call->argv) : train_config_init(config);
   status = dist_agree_later(call->comm, status);
-  return status == GP_OK ? cli_ranks_share_config(call->comm, &train_option_table, config) : status;
+  if (status == GP_OK) status = cli_ranks_share_config(call->comm, &train_option_table, config);
+  if (status != GP_OK) return status;
+  return dist_broadcast(call->comm, &config->accumulate_ranks, sizeof config->accumulate_ranks);
 }
 
 int command_train(const cli_command *command, int argc, char *const argv[]) {

@@ -20,8 +20,11 @@ dist_launcher dist_launcher_find(void) {
   enum { SRUN = 1 };
   static const char *const known[] = {"OMPI_COMM_WORLD_SIZE", [SRUN] = "SLURM_STEP_NUM_TASKS", "PMI_SIZE",
                                       "MPI_LOCALNRANKS"};
+  /* MPICH's mpiexec starts its own helpers by srun, one on each machine, and these the processes, which inherit their step's number. */
+  const int64_t of_pmi = number_of("PMI_SIZE");
   for (size_t i = 0; i < sizeof known / sizeof *known; ++i) {
     const int64_t processes = number_of(known[i]);
+    if (i == SRUN && of_pmi > 0 && of_pmi != processes) continue;
     if (processes > 1 || (processes == 1 && i != SRUN))
       return (dist_launcher){i == SRUN ? srun_command() : "mpirun -np", processes};
   }

@@ -28,13 +28,17 @@ void mpi_algorithm_open(mpi_algorithm *algorithm, MPI_Comm comm) {
   if (found && !algorithm->ours) MPI_T_cvar_handle_free(&algorithm->variable);
 }
 
+static bool set(const mpi_algorithm *algorithm, int choice) {
+  return MPI_T_cvar_write(algorithm->variable, &choice) == MPI_SUCCESS;
+}
+
 /* Rabenseifner's: each rank adds up a part, which then goes to all; what goes over its link is twice the buffer for any number of
  * ranks. Of fewer elements than ranks libnbc would make a ring of it. Recursive doubling: everybody has the whole in
  * log₂(ranks) rounds, half of what a tree takes. With both all ranks get the same bits, as IEEE addition commutes. */
 void mpi_algorithm_choose(mpi_algorithm *algorithm, size_t count, size_t bytes, int32_t ranks) {
   if (!algorithm->ours) return;
   const int choice = bytes >= SMALL_BYTES && count >= (size_t)ranks ? RABENSEIFNER : RECURSIVE_DOUBLING;
-  (void)MPI_T_cvar_write(algorithm->variable, &choice);
+  if (!set(algorithm, choice)) (void)set(algorithm, CHOOSE_ITSELF); /* and not the choice of another sum */
 }
 
 void mpi_algorithm_close(mpi_algorithm *algorithm) {

@@ -164,6 +164,14 @@ cleanup:
   return status;
 }
 
+int64_t checkpoint_ranks(const model_file *file) {
+  json_t *position = NULL;
+  int64_t ranks = 0;
+  const bool known = model_file_json(file, "training", &position) == GP_OK && read_known(position, "ranks", &ranks);
+  json_decref(position);
+  return known && ranks > 0 ? ranks : 1;
+}
+
 gp_status checkpoint_apply_config(const model_file *file, train_config *config) {
   json_t *settings = NULL;
   gp_status status = model_file_json(file, "config", &settings);

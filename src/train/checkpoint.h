@@ -40,6 +40,9 @@ GP_NODISCARD gp_status checkpoint_write(const char *path, const nn_net *net, con
  * GP_ERROR_INVALID_ARGUMENT when the file is a model without training state, GP_ERROR_CORRUPT. */
 GP_NODISCARD gp_status checkpoint_read_state(const model_file *file, train_state *state);
 
+/* The ranks of the run that wrote it; 1 where that is not known, as in older ones. */
+int64_t checkpoint_ranks(const model_file *file);
+
 /* Lays the configuration that the checkpoint was trained with over *config (initialised); what says where or how to
  * run is left alone. */
 GP_NODISCARD gp_status checkpoint_apply_config(const model_file *file, train_config *config);

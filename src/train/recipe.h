@@ -47,6 +47,7 @@ typedef struct train_config {
   /* optimizer */
   int64_t batch_size, test_batch_size; /* test_batch_size 0: as batch_size */
   int64_t accumulate;                  /* parts into which a batch is cut, for the memory; divides batch_size */
+  int64_t accumulate_ranks; /* no option: the ranks of the run whose checkpoint `accumulate` is from; 0: from none */
   double lr, momentum, weight_decay, label_smoothing;
   bool decay_norm_bias; /* weight decay acts on biases and batch norms' weights too */
   double ema_decay;     /* of a running average of the weights, which is what is tested; 0: none */

@@ -50,9 +50,10 @@ GP_NODISCARD gp_status train_session_open_loaders(train_session *session);
  * Nobody is told of bad images yet. */
 data_loader_desc train_session_loader_desc(const train_session *session, data_split split);
 
-/* The net and its plans, which do not have their memory yet. With --memory-limit, unless the run goes on from a checkpoint or
- * --accumulate is given, in as many parts of a batch as it takes to stay below it. GP_ERROR_OUT_OF_MEMORY if none do. All ranks
- * call it together, and all have one outcome (dist_agree()). */
+/* The net and its plans, which do not have their memory yet. With --memory-limit, unless the run goes on from a checkpoint of as many ranks
+ * or --accumulate is given, in as many parts of a batch as it takes to stay below it. GP_ERROR_OUT_OF_MEMORY if none do. Without, parts of
+ * a checkpoint of another number of ranks become the nearest that there can be. All ranks call it together, and all have one
+ * outcome (dist_agree()). */
 GP_NODISCARD gp_status train_session_build(train_session *session);
 
 /* Bytes of memory that the run takes, in all. */

@@ -56,6 +56,37 @@ static void tell(const train_session *session) {
                 space_text(train_session_memory(session), bytes));
 }
 
+/* ---- Parts ---- */
+
+static bool are_possible(const train_session *session, int64_t parts) {
+  const int64_t batch = session->chosen.batch_size;
+  return batch % parts == 0 && data_share_in_parts(&session->ranks.samples, batch, parts);
+}
+
+/* A checkpoint's parts were right for the shares of its ranks. Of others' shares they may be impossible, or take more memory. */
+static bool are_of_other_ranks(const train_session *session) {
+  const train_config *chosen = &session->chosen;
+  if (chosen->evaluate || chosen->accumulate_ranks == 0) return false;
+  return chosen->accumulate_ranks != dist_size(session->ranks.comm) || !are_possible(session, chosen->accumulate);
+}
+
+/* Of two as near the more parts, which take less memory. One part is always possible. */
+static void take_nearest_parts(train_session *session) {
+  train_config *chosen = &session->chosen;
+  const int64_t before = chosen->accumulate;
+  for (int64_t away = 0;; ++away) {
+    const bool more = are_possible(session, before + away);
+    if (!more && (before <= away || !are_possible(session, before - away))) continue;
+    chosen->accumulate = more ? before + away : before - away;
+    break;
+  }
+  if (chosen->accumulate != before)
+    train_message(session->observer,
+                  "accumulate: batches of %" PRId64 " in %" PRId64 " parts, the nearest to the checkpoint's %" PRId64
+                  " that shares of %" PRId32 " ranks can come in",
+                  chosen->batch_size, chosen->accumulate, before, dist_size(session->ranks.comm));
+}
+
 /* Why the least that there is does not do: the parts cannot be smaller, or would be too small to train on. */
 static gp_status too_much(uint64_t least, int64_t part, int64_t limit) {
   char bytes[SPACE_TEXT_SIZE];
@@ -67,16 +98,16 @@ static gp_status too_much(uint64_t least, int64_t part, int64_t limit) {
 
 gp_status train_session_build(train_session *session) {
   train_config *chosen = &session->chosen;
-  const bool decided = chosen->accumulate > 1 || chosen->resume[0] != '\0';
+  const bool open = are_of_other_ranks(session);
+  const bool decided = !open && (chosen->accumulate > 1 || chosen->resume[0] != '\0');
   const int64_t asked_test_batch = chosen->test_batch_size, limit = chosen->memory_limit;
   uint64_t least = UINT64_MAX;
   int64_t least_part = chosen->batch_size;
   dist_comm *comm = session->ranks.comm;
+  if (open && limit == 0) take_nearest_parts(session);
   if (limit == 0 || chosen->evaluate) return dist_agree_later(comm, build(session));
   for (int64_t parts = decided ? chosen->accumulate : 1; parts <= chosen->batch_size; ++parts) {
-    const bool possible =
-        chosen->batch_size % parts == 0 && data_share_in_parts(&session->ranks.samples, chosen->batch_size, parts);
-    if (!possible && !decided) continue;
+    if (!decided && !are_possible(session, parts)) continue;
     chosen->accumulate = parts;
     if (asked_test_batch == 0 && parts > 1) chosen->test_batch_size = chosen->batch_size / parts;
     gp_status status = dist_agree_later(comm, build(session));

@@ -154,7 +154,8 @@ static gp_status keep_step(train_session *session, const train_pass *pass, train
   gp_status status = GP_OK;
   if (log && session->report != NULL) status = log_step(session, pass);
   if (write && status == GP_OK) status = write_checkpoint(session, TRAIN_LAST_NAME, result);
-  return log || write ? dist_agree_later(session->ranks.comm, status) : status;
+  if (write) return dist_agree_later(session->ranks.comm, status);
+  return log ? dist_agree(session->ranks.comm, status) : status;
 }
 
 static bool out_of_steps(const train_session *session) {

@@ -90,10 +90,25 @@ def two(data, tmp_path_factory):
 
 # ---- As one process ---------------------------------------------------------------------------
 
+def test_gradients_go_while_others_are_computed(data, tmp_path):
+    """--profile tells when: buckets one after the other, the first well before the last layer's gradients are final."""
+    result = succeeds_with(2, *arguments(data, tmp_path, max_steps=5, bucket_size=16, profile=True))
+    told = re.search(r"gradients between ranks: (\d+) buckets; all final (\S+) ms after the step began, all added up (\S+) ms later "
+                     r"\(means of 3 steps\)", result.stdout)
+    final = float(told[2])
+    rows = [tuple(map(float, row)) for row in re.findall(r"^  bucket +\d+ +(\S+) KiB  begun +(\S+) ms  done +(\S+) ms$", result.stdout, re.M)]
+    kib, begun, done = zip(*rows)
+    assert len(rows) == int(told[1]) > 4 and all(size == 16 for size in kib[:-1]) and 0 < kib[-1] <= 16
+    assert list(begun) == sorted(begun) and list(done) == sorted(done) and all(a <= b for a, b in zip(begun, done))
+    assert 0 < begun[0] and 1.02 * begun[0] < begun[-1] <= final and done[-1] < final + float(told[3]) + 0.1
+
+
 def test_two_ranks_follow_one_process(alone, two):
     result, out = two
     assert max(differences(out, alone)) < 1e-5
     assert "2 ranks" in result.stdout and result.stdout.count("epoch 4/4  lr") == 1 and "\r" not in result.stdout
+    how, = [line for line in result.stdout.splitlines() if "if this ends early" in line]
+    assert how.startswith(f"if this ends early, resume with: mpirun -np 2 {PROGRAM} train ") and how.endswith(f" --resume {out}")
 
 
 def test_four_ranks_follow_one_process(data, alone, tmp_path):
@@ -176,6 +191,35 @@ def test_resume_in_mid_epoch(data, alone, two, tmp_path):
         assert same == (ranks == 2)
 
 
+def test_parts_are_chosen_again(data, tmp_path):
+    """Parts that --memory-limit chose for the shares of some ranks are not those of others, with more images each or with fewer."""
+    settings = {"batch_size": 36, "test_batch_size": 1}
+
+    def parts(result):
+        found = re.search(r"memory-limit: \d+ MiB: batches of 36 in (\d+) parts of (\d+), which take (\d+) MiB", result.stdout)
+        return map(int, found.groups())
+
+    chosen, part, taken = parts(succeeds_with(2, *arguments(data, tmp_path, memory_limit=4000, max_steps=1, **settings)))
+    assert (chosen, part) == (1, 18)
+    options = "train", "--data", data, "--resume", tmp_path, "--threads", 1, "--memory-limit", taken + 1
+    alone, part, _ = parts(succeeds(*options, "--max-steps", 2))
+    assert alone > 1 and part < 36
+    chosen, part, _ = parts(succeeds_with(4, *options, "--max-steps", 3))
+    assert (chosen, part) == (1, 9)
+
+
+def test_parts_that_other_ranks_cannot_have(data, tmp_path):
+    """The nearest are taken, unless it is the command line that asks for them."""
+    settings = {"batch_size": 36}
+    succeeds(*arguments(data, tmp_path, accumulate=12, max_steps=1, **settings))
+    options = "train", "--data", data, "--resume", tmp_path, "--threads", 1, "--max-steps", 2
+    refused = mpirun(2, *options, "--accumulate", 12)
+    assert refused.returncode == 2 and "as 1, 2, 3, 4, 6, 9, 18, found 12" in refused.stderr
+    result = succeeds_with(2, *options)
+    assert "accumulate: batches of 36 in 9 parts, the nearest to the checkpoint's 12 that shares of 2 ranks can come in" in result.stdout
+    assert re.search(r"^accumulate = 9$", (tmp_path / "config.ini").read_text(), re.MULTILINE)
+
+
 # ---- Ends -------------------------------------------------------------------------------------
 
 def ranks_of(out):
@@ -229,7 +273,7 @@ def test_a_signal_stops_all_after_the_same_step(data, tmp_path):
     assert process.returncode != 0
     stopped = [line for line in lines_of_program(stderr) if "stopped by a signal after step" in line]
     assert len(stopped) == 1, stderr
-    assert "resume with: mpirun -np 2" in stdout
+    assert "\nresume with: mpirun -np 2" in stdout
     step = int(stopped[0].split()[-1])
     result = succeeds_with(2, *arguments(data, tmp_path, resume=tmp_path, epochs=200, max_steps=step + 1))
     assert f"{(step // STEPS_PER_EPOCH)} epochs and {step % STEPS_PER_EPOCH} of" in result.stdout
@@ -241,7 +285,7 @@ def test_slow_steps_stop_in_good_order(tmp_path):
     process = start_and_wait(data, out, 2, arch="resnet56", batch_size=256)
     process.send_signal(signal.SIGUSR1)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode != 0 and "resume with: mpirun -np 2" in stdout, stderr
+    assert process.returncode != 0 and "\nresume with: mpirun -np 2" in stdout, stderr
     lines = lines_of_program(stderr)
     assert len(lines) == 1 and "stopped by a signal after step" in lines[0], stderr
 
@@ -407,7 +451,8 @@ def test_bench_reduce(precision):
 
 
 def test_settings_of_one_machine_only():
-    """Where somebody has chosen how one machine's MPI adds up, the others do as they would by themselves, which is the same here."""
+    """Where somebody has chosen how one machine's MPI adds up, the others do as they would by themselves: by the tree, which the choice
+    here is, too. With a ring there, MPI's own sums while it makes a communicator would not match."""
     words = [PROGRAM, "bench", "reduce", "--size", 1, "--repeat", 2]
     result = each_its_own(words, ["env", "OMPI_MCA_coll_libnbc_iallreduce_algorithm=2", *words])
     assert result.returncode == 0, result.stderr

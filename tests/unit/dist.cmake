@@ -28,6 +28,11 @@ endfunction()
 foreach(ranks 2 3 4 5) # powers of two and others
   gp_ranks_test(ranks_program ${ranks} gp_dist)
 endforeach()
+# It looks at how MPI adds up.
+get_property(mpi_include GLOBAL PROPERTY GP_MPI_INCLUDE)
+get_property(mpi_libraries GLOBAL PROPERTY GP_MPI_LIBRARIES)
+target_include_directories(ranks_program SYSTEM PRIVATE ${mpi_include})
+target_link_libraries(ranks_program PRIVATE ${mpi_libraries})
 if(TARGET gp_train)
   gp_ranks_test(replicas_program 3 gp_train gp_nn gp_operator)
 endif()

@@ -4,6 +4,7 @@
 #include "ranks_expect.h"
 
 #include <inttypes.h>
+#include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,32 @@ static void sums_are_right(dist_comm *comm, void *values, void *wanted) {
       EXPECT(dist_sum(comm, values, counts[c], types[t]) == GP_OK);
       EXPECT(memcmp(values, wanted, counts[c] * type_bytes[t]) == 0);
     }
+  }
+}
+
+/* How the last sum has been done, by Open MPI's variable; -1 where that is not known, or not ours to choose. */
+static int algorithm_of_last(void) {
+  int provided = 0, index = -1, count = 0, value = -1;
+  MPI_T_cvar_handle variable;
+  if (getenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm") != NULL) return -1;
+  if (MPI_T_init_thread(MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) return -1;
+  if (MPI_T_cvar_get_index("coll_libnbc_iallreduce_algorithm", &index) == MPI_SUCCESS &&
+      MPI_T_cvar_handle_alloc(index, NULL, &variable, &count) == MPI_SUCCESS) {
+    if (MPI_T_cvar_read(variable, &value) != MPI_SUCCESS) value = -2;
+    MPI_T_cvar_handle_free(&variable);
+  }
+  MPI_T_finalize();
+  return value;
+}
+
+/* Rabenseifner's algorithm from 64 KiB on, recursive doubling below: both are asked for before each sum. */
+static void algorithms_are_ours(dist_comm *comm, float *values) {
+  enum { RABENSEIFNER = 3, RECURSIVE_DOUBLING = 4 };
+  static const size_t sizes[] = {16384, 16383, 262144, 1};
+  if (algorithm_of_last() == -1) return;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
+    EXPECT(dist_sum(comm, values, sizes[i], DIST_FLOAT32) == GP_OK);
+    EXPECT(algorithm_of_last() == (sizes[i] >= 16384 ? RABENSEIFNER : RECURSIVE_DOUBLING));
   }
 }
 
@@ -105,6 +132,7 @@ int main(int argc, char *argv[]) {
   EXPECT(argc == 2 && strtol(argv[1], NULL, 10) == dist_size(comm));
   sums_are_right(comm, values, others);
   sums_are_the_same(comm, values, others);
+  algorithms_are_ours(comm, values);
   failures_are_shared(comm);
   buckets_are_summed(comm, values, 0, false);
   buckets_are_summed(comm, values, 10000, false);

@@ -4,11 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "dist/launcher.h"
 #include "dist/machine.h"
@@ -23,6 +26,15 @@ static dist_launcher find_with(const char *name, const char *value) {
   dist_launcher found = dist_launcher_find();
   if (name != NULL) unsetenv(name);
   return found;
+}
+
+static void expect_mpiexec_of(int processes) {
+  char text[16];
+  snprintf(text, sizeof text, "%d", processes);
+  setenv("PMI_SIZE", text, 1);
+  const dist_launcher found = dist_launcher_find();
+  assert_string_equal(found.command, "mpirun -np");
+  assert_int_equal(found.processes, processes);
 }
 
 static void launchers_are_known(void **state) {
@@ -41,6 +53,14 @@ static void launchers_are_known(void **state) {
   unsetenv("SLURM_MPI_TYPE");
   assert_string_equal(find_with("SLURM_STEP_NUM_TASKS", "2").command, "srun -n");
   assert_non_null(find_with("PMIX_RANK", "0").command);
+  /* MPICH's mpiexec within Slurm: the step is of its own helpers. By srun both are the tasks. */
+  setenv("SLURM_STEP_NUM_TASKS", "2", 1);
+  expect_mpiexec_of(4);
+  expect_mpiexec_of(1);
+  setenv("PMI_SIZE", "2", 1);
+  assert_string_equal(dist_launcher_find().command, "srun -n");
+  unsetenv("PMI_SIZE");
+  unsetenv("SLURM_STEP_NUM_TASKS");
   /* A step of one task is what a batch script runs in, too. */
   assert_null(find_with("SLURM_STEP_NUM_TASKS", "1").command);
 }
@@ -133,6 +153,35 @@ static void expect_buckets(size_t bytes, int32_t count) {
   dist_comm_close(&comm);
 }
 
+/* Two slow rounds leave nothing in the times of the third, which cannot be longer than the third itself took. */
+static void warm_up_is_forgotten(void **state) {
+  (void)state;
+  static float values[VALUES];
+  const struct timespec nap = {.tv_nsec = 20000000};
+  dist_comm *comm = NULL;
+  dist_reducer *reducer = NULL;
+  double began = 0;
+  assert_int_equal(dist_comm_open_single(&comm), GP_OK);
+  assert_int_equal(dist_reducer_create(&reducer, comm, &(dist_reducer_desc){.values = values, .count = VALUES}), GP_OK);
+  for (int round = 0; round < 3; ++round) {
+    began = gp_seconds();
+    dist_reducer_begin(reducer);
+    assert_true((dist_reducer_wait_seconds(reducer) > 0) == (round == 1));
+    if (round < 2) nanosleep(&nap, NULL);
+    assert_int_equal(dist_reducer_finish(reducer), GP_OK);
+    if (round < 2)
+      assert_true(dist_reducer_final_seconds(reducer) >= 0.02 && dist_reducer_bucket(reducer, 0).started >= 0.02);
+  }
+  const double passed = gp_seconds() - began;
+  assert_true(dist_reducer_final_seconds(reducer) <= passed);
+  for (int32_t i = 0; i < dist_reducer_buckets(reducer); ++i) {
+    const dist_bucket_times bucket = dist_reducer_bucket(reducer, i);
+    assert_true(bucket.started <= bucket.finished && bucket.finished <= passed);
+  }
+  dist_reducer_destroy(&reducer);
+  dist_comm_close(&comm);
+}
+
 static void buckets_cover_the_values(void **state) {
   (void)state;
   expect_buckets(0, 4); /* fourths */
@@ -144,10 +193,9 @@ static void buckets_cover_the_values(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(launchers_are_known),
-      cmocka_unit_test(one_process_is_alone),
-      cmocka_unit_test(ranks_share_processors),
-      cmocka_unit_test(buckets_cover_the_values),
+      cmocka_unit_test(launchers_are_known),    cmocka_unit_test(one_process_is_alone),
+      cmocka_unit_test(ranks_share_processors), cmocka_unit_test(buckets_cover_the_values),
+      cmocka_unit_test(warm_up_is_forgotten),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
