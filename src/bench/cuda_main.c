@@ -34,7 +34,7 @@ static const char usage[] =
     "  --stochasticity NAME     none, CN (the default), HWCN\n"
     "  --repeat R               times that each is measured (10); the median counts\n"
     "  --device cuda[:N]        the GPU (cuda: the first)\n"
-    "  --json                   a line of JSON for each place and pooling\n"
+    "  --json                   a line of JSON for each place and pooling, as soon as the place is measured\n"
     "\n"
     "libgausspool_cuda.so.0 is found beside the program, where the system looks, or in GAUSSPOOL_CUDA_LIBRARY; the "
     "driver\n"
@@ -104,12 +104,8 @@ static gp_status measure(const configuration *c, bench_desc *desc, int index) {
   gp_status status = GP_OK;
   bench_results results = {0};
   GP_TRY(bench_cuda_open(&desc->device, index));
+  desc->place_done = c->json ? bench_print_json : bench_print_table;
   GP_TRY(bench_measure(&results, desc));
-  if (c->json)
-    bench_print_json(&results);
-  else
-    bench_print_table(&results);
-  if (fflush(stdout) != 0 || ferror(stdout)) GP_TRY(gp_fail(GP_ERROR_IO, "cannot write the results"));
 cleanup:
   bench_results_clear(&results);
   bench_device_close(&desc->device);

@@ -221,19 +221,27 @@ static void apply_copy_speed(bench *b) {
       results->rows[i].copy_seconds[pass] = (double)results->rows[i].bytes[pass] / results->copy_speed.median;
 }
 
+static gp_status tell(const bench *b, int64_t place) {
+  const bench_listener place_done = b->results->desc.place_done;
+  return place_done != NULL ? place_done(b->results, place) : GP_OK;
+}
+
 static gp_status measure_places(bench *b) {
   gp_status status = GP_OK;
   const bench_desc *desc = &b->results->desc;
   const int64_t places = desc->places->count;
+  const bool whole_at_once = desc->device->ops->copy != NULL;
   GP_TRY(measure_copies(b, COPIES));
   for (int64_t p = 0; p < places; ++p) {
     const bench_place *place = &desc->places->places[p];
     if (isatty(STDERR_FILENO)) fprintf(stderr, "%s (%" PRId64 " of %" PRId64 ")\n", place->name, p + 1, places);
     GP_TRY(measure_place(b, place, b->results->rows + p * desc->subject_count));
     GP_TRY(measure_copies(b, 1));
+    if (whole_at_once) GP_TRY(tell(b, p));
   }
   GP_TRY(measure_copies(b, COPIES));
   apply_copy_speed(b);
+  for (int64_t p = 0; !whole_at_once && p < places; ++p) GP_TRY(tell(b, p));
 cleanup:
   return status;
 }

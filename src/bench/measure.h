@@ -25,6 +25,12 @@ bench_subject bench_subject_of(gp_pool_kind kind, gp_stochasticity stochasticity
 GP_NODISCARD gp_status bench_subjects_make(bench_subject **out, int64_t *count, const char *kind,
                                            gp_stochasticity stochasticity, int64_t extra);
 
+typedef struct bench_results bench_results;
+
+/* Told of each place, from the first to the last, when its rows are whole: where copies are measured of each size, as soon as the
+ * place is measured; otherwise after the last one, when the copies' speed is known. Its failure ends the measurement. */
+typedef gp_status (*bench_listener)(const bench_results *results, int64_t place);
+
 typedef struct bench_desc {
   bench_device *device;
   const char *network; /* for the table's head */
@@ -34,6 +40,7 @@ typedef struct bench_desc {
   int64_t batch, repeat;
   gp_layout layout;
   gp_dtype dtype;
+  bench_listener place_done; /* or NULL */
 } bench_desc;
 
 /* The pooling of a subject at a place. */
@@ -50,11 +57,11 @@ typedef struct bench_row {
 } bench_row;
 
 /* Zero-initialise. */
-typedef struct bench_results {
+struct bench_results {
   bench_desc desc;
   bench_row *rows;        /* [place][subject] */
   bench_times copy_speed; /* bytes a second where copies of one size are measured (bench_device_ops); otherwise 0 */
-} bench_results;
+};
 
 /* Measures call by call in turn, so that whatever else the machine does disturbs all alike. What `desc` points to must outlive the
  * results. */

@@ -1,8 +1,10 @@
 #include "bench/table.h"
 
 #include "base/parallel.h"
+#include "base/status.h"
 #include "bench/copy.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +15,24 @@ static bool copies_each(const bench_results *r) { return r->desc.device->ops->co
 
 static const bench_row *row_at(const bench_results *r, int64_t place, int64_t subject) {
   return &r->rows[place * r->desc.subject_count + subject];
+}
+
+/* As long as the host takes to queue a call, so that shorter ones may have waited for it. */
+static const double SHORT_SECONDS = 20e-6;
+#define SHORT_CALLS                                                                                                \
+  "note: calls of less than 20 us are among these, about what it takes to queue one: a larger --batch shows what " \
+  "the GPU can do\n"
+
+static bool calls_are_short(const bench_results *r) {
+  const int64_t rows = r->desc.places->count * r->desc.subject_count;
+  for (int64_t i = 0; copies_each(r) && i < rows; ++i)
+    for (int pass = 0; pass < BENCH_PASSES; ++pass)
+      if (r->rows[i].reason[0] == '\0' && r->rows[i].seconds[pass].median < SHORT_SECONDS) return true;
+  return false;
+}
+
+static gp_status written(void) {
+  return fflush(stdout) == 0 && !ferror(stdout) ? GP_OK : gp_fail(GP_ERROR_IO, "cannot write the results");
 }
 
 /* ---- For people ---- */
@@ -76,16 +96,19 @@ static void print_head(const bench_results *r) {
   putchar('\n');
 }
 
-void bench_print_table(const bench_results *r) {
+gp_status bench_print_table(const bench_results *r, int64_t place) {
   const bench_desc *desc = &r->desc;
-  print_head(r);
-  for (int64_t p = 0; p < desc->places->count; ++p)
-    for (int64_t s = 0; s < desc->subject_count; ++s)
-      print_row(r, desc->places->places[p].name, &desc->subjects[s], row_at(r, p, s));
-  for (int64_t s = 0; s < desc->subject_count; ++s) {
-    const bench_row sum = sum_rows(r, s);
-    print_row(r, "sum", &desc->subjects[s], &sum);
+  if (place == 0) print_head(r);
+  for (int64_t s = 0; s < desc->subject_count; ++s)
+    print_row(r, desc->places->places[place].name, &desc->subjects[s], row_at(r, place, s));
+  if (place == desc->places->count - 1) {
+    for (int64_t s = 0; s < desc->subject_count; ++s) {
+      const bench_row sum = sum_rows(r, s);
+      print_row(r, "sum", &desc->subjects[s], &sum);
+    }
+    if (calls_are_short(r)) printf("\n" SHORT_CALLS);
   }
+  return written();
 }
 
 /* ---- For programs ---- */
@@ -113,7 +136,8 @@ static void print_object(const bench_results *r, const char *place, const bench_
                          const bench_row *row) {
   const bench_desc *desc = &r->desc;
   if (row->reason[0] != '\0') {
-    fprintf(stderr, "gausspool: %s, %s: not supported: %s\n", place, subject->name, row->reason);
+    fprintf(stderr, "%s: %s, %s: not supported: %s\n", program_invocation_short_name, place, subject->name,
+            row->reason);
     return;
   }
   print_texts(desc, place, subject);
@@ -138,9 +162,11 @@ static void print_object(const bench_results *r, const char *place, const bench_
   printf("}\n");
 }
 
-void bench_print_json(const bench_results *r) {
+gp_status bench_print_json(const bench_results *r, int64_t place) {
   const bench_desc *desc = &r->desc;
-  for (int64_t p = 0; p < desc->places->count; ++p)
-    for (int64_t s = 0; s < desc->subject_count; ++s)
-      print_object(r, desc->places->places[p].name, &desc->subjects[s], row_at(r, p, s));
+  for (int64_t s = 0; s < desc->subject_count; ++s)
+    print_object(r, desc->places->places[place].name, &desc->subjects[s], row_at(r, place, s));
+  if (place == desc->places->count - 1 && calls_are_short(r))
+    fprintf(stderr, "%s: " SHORT_CALLS, program_invocation_short_name);
+  return written();
 }

@@ -2,11 +2,12 @@
 (tests/fake_cuda_driver.c), with the kernels run on the host."""
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
 
-from helpers import BUILD, ROOT, TIMEOUT, environment, gausspool
+from helpers import BUILD, PROGRAM, ROOT, TIMEOUT, environment, gausspool
 
 DRIVER = BUILD / "tests" / "libfake_cuda_driver.so"
 LIBRARY = BUILD / "tests" / "unit" / "libgausspool_cuda_host.so"
@@ -81,17 +82,68 @@ def test_copies_move_what_passes_must(places, run, dtype):
             assert row[f"{name}_ms"] < 0.001 * row[f"{name}_bytes"], "not a call's time, but that of several"
 
 
+NOTE = "note: calls of less than 20 us are among these"
+
+
 @BOTH
 def test_table(places, run):
-    result = run("--network", places, "--batch", 2, "--repeat", 3, "--stochasticity", "HWCN", "--device", "cuda:0")
+    result = run("--network", places, "--batch", 2, "--repeat", 3, "--stochasticity", "HWCN", "--device", "cuda:0",
+                 FAKE_CUDA_COPY="1000000000")
     lines = result.stdout.splitlines()
     assert result.returncode == 0 and "batch 2, nhwc, float32, stand-in 0" in lines[0], result.stderr
     head = next(i for i, line in enumerate(lines) if line.startswith("place"))
     assert re.sub(" +", " ", lines[head]) == "place kind draw pass median ms min ms max ms MB GB/s ratio copy GB/s of copy"
-    rows = [line.split() for line in lines[head + 1:]]
+    rows = [line.split() for line in lines[head + 1:head + 10]]
     assert [row[:4] for row in rows] == [[place, "isp_gaussian", "HWCN", name] for place in ('a\\"', "b", "sum")
                                          for name in ("forward", "backward", "inference")]
     assert all(len(row) == 12 and float(row[5]) <= float(row[4]) <= float(row[6]) for row in rows)
+    # On a device whose events know nothing but its copies' speed, a call takes no time.
+    assert lines[head + 10] == "" and lines[head + 11].startswith(NOTE) and len(lines) == head + 12
+
+
+@BOTH
+def test_note_of_short_calls(places, run):
+    arguments = ("--network", places, "--batch", 1, "--repeat", 1, "--json")
+    result = run(*arguments, FAKE_CUDA_COPY="1000000000")
+    assert NOTE in result.stderr and len(result.stdout.splitlines()) == 2
+    assert not gausspool("bench", "pool", *arguments).stderr, "the processors queue nothing"
+
+
+@BOTH
+@pytest.mark.parametrize("form, lines", [(["--json"], 1), ([], 6)])
+def test_a_place_is_printed_when_it_is_measured(tmp_path, run, form, lines):
+    """The second one fails."""
+    path = tmp_path / "places.txt"
+    path.write_text("a 5 9 8 2 2 2 2 0 0\nlarge 4096 1024 1024 2 2 2 2 0 0\n")
+    result = run("--network", path, "--batch", 2, "--repeat", 1, *form, FAKE_CUDA_MEMORY="1000000")
+    assert result.returncode == 1 and "large, batch 2" in result.stderr, result.stderr
+    printed = [line for line in result.stdout.splitlines() if line]
+    assert len(printed) == lines and '"place": "a"' in printed[0] if form else printed[-1].startswith("a "), result.stdout
+
+
+def test_found_in_a_build(places, tmp_path):
+    """Where a build has it: one folder above both programs' folders."""
+    for program in (PROGRAM, ALONE):
+        copy = tmp_path / "src" / program.parent.name / program.name
+        copy.parent.mkdir(parents=True)
+        shutil.copy2(program, copy)
+        command = [copy, *(["bench", "pool"] if program == PROGRAM else []), "--device", "cuda", "--network", places, "--repeat", "1",
+                   "--batch", "1", "--json"]
+        run = lambda: subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT,
+                                     env={**environment(), "GAUSSPOOL_CUDA_DRIVER": str(DRIVER)})
+        (tmp_path / "src" / "libgausspool_cuda.so.0").unlink(missing_ok=True)
+        assert run().returncode == 1 and "pooling on CUDA needs libgausspool_cuda.so.0" in run().stderr
+        shutil.copy2(LIBRARY, tmp_path / "src" / "libgausspool_cuda.so.0")
+        result = run()
+        assert result.returncode == 0 and len(result.stdout.splitlines()) == 2, result.stderr
+
+
+def test_batch_of_a_gpu(tmp_path):
+    path = tmp_path / "places.txt"
+    path.write_text("a 1 2 2 2 2 2 2 0 0\n")
+    batch = lambda *arguments, **options: json.loads(gausspool("bench", "pool", "--network", path, "--repeat", 1, "--json", *arguments,
+                                                               **options).stdout.splitlines()[0])["batch"]
+    assert batch() == 16 and batch("--device", "cuda", variables=DEVICE) == 256 and batch("--batch", 3) == 3
 
 
 @BOTH

@@ -157,7 +157,7 @@ def test_suggestion(text, suggestion):
     (["pool", "--layout", "nwhc"], ("layout", "nwhc", "nhwc")),
     (["pool", "--dtype", "float"], ("dtype", "float32")),
     (["pool", "--stochasticity", "cn"], ("stochasticity", "HWCN")),
-    (["pool", "--batch", "0"], ("batch", "0")),
+    (["pool", "--batch", "-1"], ("batch", "-1")),
     (["pool", "--batch", "2000000"], ("batch", "2000000")),
     (["pool", "--repeat", "0"], ("repeat", "0")),
     (["pool", "--threads", "-1"], ("threads", "-1")),
