@@ -17,7 +17,7 @@ elseif(CMAKE_CXX_COMPILER)
   foreach(dtype float32 float64 bfloat16 float16)
     set(source ${CMAKE_CURRENT_BINARY_DIR}/launch_${dtype}.cpp)
     file(CONFIGURE OUTPUT ${source} CONTENT "#include \"pool/cuda/launch_${dtype}.cu\"\n")
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -O1) # compiles fastest
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O1;${gp_lean_sanitizers}") # compiles fastest
     list(APPEND sources ${source})
   endforeach()
   add_library(gausspool_cuda_host SHARED ${sources})
