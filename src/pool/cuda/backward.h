@@ -68,7 +68,8 @@ struct Backward {
       return {grad, 0, 0, tile.exists ? maximum_of(tile, edge).place : -1};
     } else {
       Moments m = moments_of(tile, least_variance(plan), mean_only, edge);
-      float share = grad * tile.reciprocal, slope = share * quotient_near(weight.value, m.deviation);
+      /* Quarters, since s may be as large as a float. */
+      float share = grad * tile.reciprocal, slope = share * quotient_near(weight.value * 0.25f, m.deviation * 0.25f);
       if (tile.exists) deviation = m.deviation;
       if (counts) {
         float to_weight = grad * deviation;

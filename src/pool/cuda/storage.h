@@ -113,6 +113,13 @@ GP_HD inline uint32_t load_bits(const T *place) {
 #endif
 }
 
+/* One element from the low bits of a word. Typed: a copy of bytes would be stored byte by byte on the device. */
+GP_HD inline void store_bits(float *place, uint32_t bits) { *place = gp_float_of_bits(bits); }
+template <typename T>
+GP_HD inline void store_bits(T *place, uint32_t bits) {
+  place->bits = (uint16_t)bits;
+}
+
 /* `BYTES` (4, 8 or 16, aligned to as many) to or from `word` by one instruction. The loads are for what no thread of the kernel
  * writes. The stores are intrinsics, too: assigned, the words would be stored one by one. */
 template <size_t BYTES>

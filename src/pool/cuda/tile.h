@@ -124,10 +124,7 @@ struct Rows<T, COLUMNS, 1, R, N, LEAD, RUN> {
     }
     GP_UNROLL
     for (int n = 0; n < RUN; ++n)
-      if (column + n < width) {
-        Pack<T, 1> one = {{pack[i].word[n / PER_WORD] >> n % PER_WORD * 16}};
-        memcpy(line + (column + n) * pixel, &one, sizeof(T));
-      }
+      if (column + n < width) store_bits(line + (column + n) * pixel, pack[i].word[n / PER_WORD] >> n % PER_WORD * 16);
   }
 };
 
@@ -160,12 +157,12 @@ GP_HD inline void rectify(float (&x)[R][N], const gp_cuda_plan &plan, int64_t c)
 
 /* ---- Windows ------------------------------------------------------------------------------- */
 
-/* a/b to a unit or two in the last place; 0 for b beyond 2^126. */
+/* a/b to a unit or two in the last place; 0 for |b| beyond 2^126, on the host as on the device. */
 GP_HD inline float quotient_near(float a, float b) {
 #if defined(__CUDA_ARCH__)
   return __fdividef(a, b);
 #else
-  return a / b;
+  return fabsf(b) > 0x1p126f ? 0 : a / b;
 #endif
 }
 
