@@ -7,8 +7,8 @@
 On the same tensors: this library through ctypes on PyTorch's stream; the naive Gaussian layer, autograd through avg_pool2d, as PyTorch
 runs it ("naive") and under torch.compile ("compiled"); average and maximum. mu and sigma are given on all sides. "step" is forward and
 backward with the gradients of x, mu and sigma, "forward" as in training, "inference" without draws and autograd. Times are those
-between two CUDA events, of several calls in a row that go round sets of tensors, so that little of them is found in the L2 cache;
-medians. Before anything is timed, the operator's results are compared with the formula in float64, and with those of a second call.
+between two CUDA events, of several calls in a row that go round sets of tensors, so that little of them is found in the L2 cache, and
+that are queued behind a wait, so that no side's time is the host's; medians. Before anything is timed, the operator's results are compared with the formula in float64, and with those of a second call.
 
 With --json a line each: place kind stochasticity layout dtype device batch forward_ms step_ms inference_ms (null for "compiled").
 Needs libgausspool in $GAUSSPOOL_BUILD (build/release) and libgausspool_cuda (GAUSSPOOL_CUDA_LIBRARY, or beside it). Exit status 77
@@ -32,6 +32,7 @@ PASSES = ["forward", "step", "inference"]
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 2e-3}
 LEAD, MOST_SETS = 2, 16
+QUEUEING = 1_000_000  # cycles of waiting for each call, some 0.5 ms: more than the host takes to queue a step of several kernels
 TIMED_BYTES = 8e9  # that the calls which are timed as one should move, at the least
 CHECKED_IMAGES = 8
 RARE = 16  # and one in a million elements may differ: of windows whose variance is 1e-6 but for rounding
@@ -136,6 +137,10 @@ class Events:
     def __init__(self, device):
         self.cache_bytes = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 64 << 20)
 
+    def hold(self, calls):
+        """The stream waits, so that as many calls are queued behind it before the first of them begins."""
+        torch.cuda._sleep(QUEUEING * calls)
+
     def mark(self):
         event = torch.cuda.Event(enable_timing=True)
         event.record()
@@ -150,6 +155,9 @@ class Clock:
     """The same on the host, for rehearsals."""
 
     cache_bytes, least_calls, most_calls = 1024, 1, 2
+
+    def hold(self, calls):
+        """Calls return when they are done."""
 
     def mark(self):
         return time.perf_counter()
@@ -182,7 +190,9 @@ def run_once(layer, name):
 
 
 def measure_pass(layer, name, sets, calls, clock):
-    """Milliseconds a call. The first ones keep the GPU busy while the host queues the others."""
+    """Milliseconds a call, of the GPU's own time: all are queued behind a wait. Those ahead of the first that is timed leave the
+    caches as the others do."""
+    clock.hold(LEAD + calls)
     for turn in range(-LEAD, calls):
         if turn == 0:
             begin = clock.mark()

@@ -9,13 +9,15 @@ Measured in turn on the same input, in NCHW and channels_last: gausspool's Gauss
 (the naive layer: average poolings of x and of x², autograd), AvgPool2d and MaxPool2d. "step" is forward and backward in training, every
 gradient included; "inference" is eval mode without autograd. Peak memory is that of a step beyond what the process held before,
 which has the input and the output's gradient, each layer and layout in a process of its own. On a GPU times are those between events
-on the stream, and memory is what PyTorch's allocator has handed out.
+on the stream, of calls that go round several sets of tensors, so that they do not find in the L2 cache what they read, and without
+TF32; memory is what PyTorch's allocator has handed out.
 
 With --json a line each: place layer stochasticity layout device dtype threads batch forward_ms backward_ms inference_ms, or … peak_mib held_mib;
 --rows shows the tables of such lines, from one run or several.
 Needs build/python: make python.
 """
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -39,6 +41,7 @@ TITLES = {"gausspool": "gausspool", "naive": "PyTorch, naive", "average": "PyTor
 MEMORY_FILES = [Path("/proc/self/clear_refs"), Path("/proc/self/status")]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}  # ours beside the naive layer, which rounds at each step
+MOST_SETS = 16
 QUEUEING = 10_000_000  # cycles, some 5 ms
 MIB = 1 << 20
 
@@ -97,10 +100,23 @@ class Measured:
             return self.layer(self.tensors["x"])
 
 
-def make_tensors(place, batch, layout, options):
+def make_sets(place, layout, options):
+    """Sets of tensors for calls to go round, so that a GPU's calls do not find in its L2 cache what they read: the others' x are more
+    than 4 times the cache, within limits. On the processors one."""
+    generator = torch.Generator(options.device).manual_seed(1)
+    sets = [make_tensors(place, options.batch, layout, options, generator)]
+    if options.device == "cuda":
+        cache = getattr(torch.cuda.get_device_properties("cuda"), "L2_cache_size", 64 * MIB)
+        x = sets[0]["x"]
+        for _ in range(min(MOST_SETS - 1, 1 + 4 * cache // (x.numel() * x.element_size()))):
+            sets.append(make_tensors(place, options.batch, layout, options, generator))
+    return sets
+
+
+def make_tensors(place, batch, layout, options, generator=None):
     """Filled where they lie: no more memory than they take."""
     _, c, h, w, kernel, stride, padding = place
-    generator = torch.Generator(options.device).manual_seed(1)
+    generator = generator or torch.Generator(options.device).manual_seed(1)
     sides = [(size + 2 * pad - k) // step + 1 for size, k, step, pad in zip((h, w), kernel, stride, padding)]
     place_of = {"dtype": DTYPES[options.dtype], "device": options.device, "memory_format": LAYOUTS[layout]}
     empty = lambda *shape: torch.empty(shape, **place_of).uniform_(-0.5, 0.5, generator=generator)
@@ -113,25 +129,29 @@ def measure_times(place, options):
     """Rows as --json prints them."""
     rows = []
     for layout in options.layout or LAYOUTS:
-        tensors = make_tensors(place, options.batch, layout, options)
-        layers = [Measured(place, *layer, tensors) for layer in LAYERS]
+        sets = make_sets(place, layout, options)
+        layers = [Measured(place, *layer, sets[0]) for layer in LAYERS]
         ours, naive = (next(layer for layer in layers if layer.name == name) for name in ("gausspool", "naive"))
         tolerance = TOLERANCE[options.dtype]
         torch.testing.assert_close(ours.inference(), naive.inference(), rtol=tolerance, atol=tolerance)
-        for layer, times in measure_layers(layers, options).items():
+        for layer, times in measure_layers(layers, sets, options).items():
             rows.append({**identify(place, layer.name, layer.stochasticity, layout, options),
                          **{f"{name}_ms": round(value, 4) for name, value in times.items()}})
     return rows
 
 
-def measure_layers(layers, options):
+def measure_layers(layers, sets, options):
     """{layer: {pass: milliseconds}}: medians over turns, in each of which every layer makes two steps. The first is not timed: it
-    leaves the caches and the allocator's free memory as the layer itself does, not as the one before did."""
+    leaves the caches and the allocator's free memory as the layer itself does, not as the one before did. Every pass takes the next set
+    of tensors, but backward, which has forward's."""
+    following = itertools.cycle(sets)
     times = {layer: {name: [] for name in PASSES} for layer in layers}
     for _ in range(options.repeat):
         for layer in layers:
             for timed in (False, True):
                 for name in PASSES:
+                    if name != "backward":
+                        layer.tensors = next(following)
                     taken = measure_pass(getattr(layer, name), options.device)
                     if timed:
                         times[layer][name].append(taken)
@@ -278,6 +298,8 @@ def main():
     if options.device == "cuda" and not (torch.cuda.is_available() and gausspool.cuda_available()):
         parser.error("--device cuda: expected a GPU, a PyTorch for it and libgausspool_cuda (make python with nvcc at hand, or "
                      "GAUSSPOOL_CUDA_LIBRARY), found not all of them")
+    # The naive layer's convolutions in float32, as ours, whatever PyTorch's default.
+    torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(options.threads)
     places = [place for place in read_places(options.network) if not options.place or place[0] in options.place]
     if not places:

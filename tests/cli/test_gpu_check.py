@@ -1,6 +1,7 @@
 """scripts/gpu-check and bench/pool_torch_cuda.py without a GPU: a stand-in for nvidia-smi that names one, one for its driver, and the
 kernels run on the host. Building is left out."""
 import argparse
+import functools
 import importlib.machinery
 import importlib.util
 import json
@@ -48,7 +49,8 @@ class Machine:
     def __init__(self, folder):
         self.programs, self.build = folder / "bin", folder / "build"
         write_script(self.programs / "nvidia-smi", "echo 'NVIDIA Stand-in, 9.0'\n")
-        write_script(self.programs / "compute-sanitizer", 'shift 4\n"$@"\nstatus=$?\necho "========= ERROR SUMMARY: 0 errors"\nexit $status\n')
+        write_script(self.programs / "compute-sanitizer",
+                     'shift 4\n"$@"\nstatus=$?\necho "========= ERROR SUMMARY: 0 errors"\nexit $status\n')
         write_script(self.build / "tests" / "unit" / "test_pool_cuda", "echo '[       OK ] test_errors'\n")
         self.device_tests("".join(f"echo '[       OK ] {name}'\n" for name in TESTS))
         (self.build / "src").symlink_to(BUILD / "src")
@@ -136,75 +138,93 @@ def test_without_a_gpu(machine, places):
 
 
 def bench_line(place, share):
-    keys = {f"{way}_{name}": value for way in ("forward", "backward") for name, value in (("ms", 1.0), ("bytes", 10 ** 9), ("of_copy", share))}
+    keys = {f"{way}_{name}": value for way in ("forward", "backward")
+            for name, value in (("ms", 1.0), ("bytes", 10 ** 9), ("of_copy", share))}
     return json.dumps({"place": place, **keys})
-
-
-def test_what_was_measured_counts(machine, places):
-    """Of a program that was stopped: its places, and tests that had ended."""
-    machine.bench(f"echo '{bench_line('a', 0.9)}'\necho '{bench_line('b', 0.1)[:40]}'\nsleep 1000\n")
-    machine.device_tests(f"echo '[       OK ] {TESTS[0]}'\nexit 0\n")
-    result, rows = machine.check(places, "--seconds", 3)
-    assert rows["NHWC float32 CN"]["found"].startswith("no end after ") and rows["NHWC float32 CN"]["verdict"] == "FAILED"
-    row = rows["NHWC float32 CN forward"]
-    assert row["found"].startswith("90.0 % of copy") and row["found"].endswith("at a; 1 places only") and row["verdict"] == "", result.stdout
-    machine.device_tests(f"echo '[       OK ] {TESTS[0]}'\necho '[  FAILED  ] {TESTS[1]}' >&2\nsleep 1000\n")
-    rows = machine.check(places, "--seconds", 3)[1]
-    assert rows["kernels' tests on the device, until then"]["found"] == "1 passed, 1 failed"
-    assert rows["draws are the CPU's, bit for bit"]["verdict"] == "FAILED"
-
-
-def test_results_that_cannot_be_read(machine, places):
-    """Neither lines nor the file of results that cannot be written take the table along."""
-    machine.bench(f"echo '{bench_line('a', 0.9)}'\necho '{{\"place\": \"b\", \"forward_ms\": nan}}'\n")
-    file = machine.build / "new" / "folder" / "results.json"
-    result, _ = machine.check(places, "--json", file)
-    rows = machine.rows(file)
-    assert "no JSON" in rows["NHWC float32 CN"]["found"] and rows["NHWC float32 CN forward"]["verdict"] == "ok", rows
-    machine.bench("echo '{\"place\": \"a\"}'\n")
-    result, rows = machine.check(places, "--json", "/dev/null/results.json")
-    assert result.returncode == 1 and "expected to write /dev/null/results.json" in result.stderr, result.stderr
-    assert "KeyError: 'forward_ms'" in result.stdout and "ok      kernels' tests on the host" in result.stdout, result.stdout
-
-
-def test_a_sanitizer_that_does_not_know_the_device(machine, places):
-    machine.bench("exit 1\n")
-    write_script(machine.programs / "compute-sanitizer", 'echo "========= Error: Device not supported"\nexit 1\n')
-    rows = machine.check(places)[1]
-    assert rows["memcheck"]["found"] == "skipped: Error: Device not supported" and rows["memcheck"]["verdict"] == ""
-    write_script(machine.programs / "compute-sanitizer", 'echo "========= ERROR SUMMARY: 3 errors"\nexit $4\n')
-    rows = machine.check(places)[1]
-    assert rows["memcheck"]["found"] == "ERROR SUMMARY: 3 errors" and rows["memcheck"]["verdict"] == "FAILED"
-
-
-def test_layer_tests_are_counted_as_they_end(machine, places, tmp_path):
-    """By a stand-in for PyTorch and pytest, in front of which the layer's own folder comes."""
-    for module in ("torch", "pytest"):
-        (tmp_path / "modules" / module).mkdir(parents=True)
-        (tmp_path / "modules" / module / "__init__.py").write_text("")
-    (tmp_path / "modules" / "pytest" / "__main__.py").write_text("""import sys, time
-for name, end in (("a", "PASSED"), ("b[x y]", "FAILED"), ("c", "SKIPPED (no GPU)"), ("d", "PASSED")):
-    print(f"tests/test_cuda.py::test_{name} {end} [ 10%]")
-time.sleep(1000 if "cuda" in sys.argv else 0)
-""")
-    machine.bench("exit 1\n")
-    rows = machine.check(places, "--seconds", 4, PYTHONPATH=str(tmp_path / "modules"))[1]
-    assert rows["PyTorch layer's tests, cuda"]["found"].startswith("no end after ")
-    assert rows["PyTorch layer's tests, cuda, until then"]["found"] == "2 passed, 1 failed, 1 skipped", rows
 
 
 @pytest.fixture
 def script():
+    """scripts/gpu-check as a module."""
     loader = importlib.machinery.SourceFileLoader("gpu_check", str(ROOT / "scripts" / "gpu-check"))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     loader.exec_module(module)
     sys.dont_write_bytecode = before
     return module
 
 
-def make_check(script, tmp_path, seconds, rehearse=False):
-    return script.Check(argparse.Namespace(build=tmp_path, seconds=seconds, rehearse=rehearse, json=None))
+def make_check(script, build, seconds, json=None):
+    return script.Check(argparse.Namespace(build=build, seconds=seconds, rehearse=False, json=json, network="resnet50", batch=1))
+
+
+def rows_of(check):
+    return {row["what"]: row for row in check.rows}
+
+
+def test_what_was_measured_counts(machine, script):
+    """Of programs that were stopped: its places, and tests that had ended."""
+    machine.bench(f"echo '{bench_line('a', 0.9)}'\necho '{bench_line('b', 0.1)[:40]}'\nsleep 1000\n")
+    check = make_check(script, machine.build, 3)
+    check.bench("nhwc", "float32", "CN", 0.8)
+    rows = rows_of(check)
+    assert rows["NHWC float32 CN"]["found"].startswith("no end after ") and rows["NHWC float32 CN"]["verdict"] == "FAILED"
+    row = rows["NHWC float32 CN forward"]
+    assert row["found"].startswith("90.0 % of copy") and row["found"].endswith("at a; 1 of the places only"), row
+    assert row["verdict"] == ""
+    machine.device_tests(f"echo '[       OK ] {TESTS[0]}'\necho '[  FAILED  ] {TESTS[1]}' >&2\nsleep 1000\n")
+    check = make_check(script, machine.build, 3)
+    check.kernel_tests("device", 10)
+    rows = rows_of(check)
+    assert rows["kernels' tests on the device, until then"]["found"] == "1 passed, 1 failed"
+    assert rows["draws are the CPU's, bit for bit"]["verdict"] == "FAILED"
+
+
+def test_results_that_cannot_be_read(machine, script, capfd):
+    """Lines that are none, and a file of results that cannot be written, do not take the table along."""
+    machine.bench(f"echo '{bench_line('a', 0.9)}'\necho '{{\"place\": \"b\", \"forward_ms\": nan}}'\n")
+    file = machine.build / "new" / "folder" / "results.json"
+    check = make_check(script, machine.build, 60, file)
+    bench = functools.partial(check.bench, "nhwc", "float32", "CN", 0.8)
+    check.step(16, 0, bench)
+    rows = machine.rows(file)
+    assert "no JSON" in rows["NHWC float32 CN"]["found"] and rows["NHWC float32 CN forward"]["verdict"] == "ok", rows
+    machine.bench("echo '{\"place\": \"a\"}'\n")
+    check = make_check(script, machine.build, 60, "/dev/null/results.json")
+    check.step(16, 0, functools.partial(check.bench, "nhwc", "float32", "CN", 0.8))
+    assert check.finish() == 1
+    told = capfd.readouterr()
+    assert "expected to write /dev/null/results.json" in told.err and "KeyError: 'forward_ms'" in told.out, told
+
+
+def test_a_sanitizer_that_does_not_know_the_device(machine, script, monkeypatch):
+    def row():
+        check = make_check(script, machine.build, 60)
+        check.sanitizer("memcheck", 1)
+        return check.rows[0]["found"], check.rows[0]["verdict"]
+    monkeypatch.setenv("PATH", f"{machine.programs}{os.pathsep}{os.environ['PATH']}")
+    write_script(machine.programs / "compute-sanitizer", 'echo "========= Error: Device not supported"\nexit 1\n')
+    assert row() == ("skipped: Error: Device not supported", "")
+    write_script(machine.programs / "compute-sanitizer", 'echo "========= ERROR SUMMARY: 3 errors"\nexit $4\n')
+    assert row() == ("ERROR SUMMARY: 3 errors", "FAILED")
+
+
+def test_layer_tests_are_counted_as_they_end(machine, script, tmp_path, monkeypatch):
+    """By a stand-in for pytest, which the folder of the layer's sources leaves on the path."""
+    (tmp_path / "modules" / "pytest").mkdir(parents=True)
+    (tmp_path / "modules" / "pytest" / "__init__.py").touch()
+    (tmp_path / "modules" / "pytest" / "__main__.py").write_text("""import time
+for name, end in (("a", "PASSED"), ("b[x y]", "FAILED"), ("c", "SKIPPED (no GPU)"), ("d", "PASSED")):
+    print(f"tests/test_cuda.py::test_{name} {end} [ 10%]")
+time.sleep(1000)
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    check = make_check(script, machine.build, 3)
+    monkeypatch.setattr(check, "has_modules", lambda *names: True)
+    check.layer_tests("cuda")
+    rows = rows_of(check)
+    assert rows["PyTorch layer's tests, cuda"]["found"].startswith("no end after ")
+    assert rows["PyTorch layer's tests, cuda, until then"]["found"] == "2 passed, 1 failed, 1 skipped", rows
 
 
 def test_limits(script, tmp_path):
@@ -233,8 +253,11 @@ def test_tools_beside_the_compiler(script, tmp_path, monkeypatch):
 
 # ---- bench/pool_torch_cuda.py ---------------------------------------------------------------
 
-def peers(*arguments):
-    return subprocess.run([sys.executable, ROOT / "bench" / "pool_torch_cuda.py", *map(str, arguments)], capture_output=True, text=True,
+NEWEST = ROOT / "build" / "venv-newest"
+
+
+def peers(*arguments, python=sys.executable):
+    return subprocess.run([python, ROOT / "bench" / "pool_torch_cuda.py", *map(str, arguments)], capture_output=True, text=True,
                           timeout=TIMEOUT, env={**environment(), **DEVICE, "GAUSSPOOL_BUILD": str(BUILD)})
 
 
@@ -254,6 +277,26 @@ def test_peers(needs_torch, places):
         for kind, draws in [("isp_gaussian", "CN"), ("isp_gaussian", "HWCN"), ("torch_naive", "CN"), ("torch_naive", "HWCN"),
                             ("torch_average", "none"), ("torch_max", "none")]}
     assert all(row[f"{name}_ms"] > 0 for row in rows for name in ("forward", "step", "inference"))
+
+
+@pytest.fixture(scope="module")
+def compiling_python():
+    """One whose PyTorch has torch.compile."""
+    for python in ([str(NEWEST / "bin" / "python")] if (NEWEST / "complete.txt").is_file() else []) + [sys.executable]:
+        finds = "import sys, torch; sys.exit(not hasattr(torch, 'compile'))"
+        if subprocess.run([python, "-c", finds], capture_output=True, timeout=TIMEOUT).returncode == 0:
+            return python
+    pytest.skip("no PyTorch with torch.compile, 2.0 or newer: scripts/get-python newest")
+
+
+def test_compiled_peer(compiling_python, tmp_path):
+    place = tmp_path / "place.txt"
+    place.write_text("a 8 8 8 2 2 2 2 0 0\n")
+    result = peers("--rehearse", "--network", place, "--batch", 2, "--repeat", 1, "--json", "--dtype", "float32", "--layout", "nhwc",
+                   "--stochasticity", "CN", python=compiling_python)
+    assert result.returncode == 0, result.stderr
+    row = next(row for row in map(json.loads, result.stdout.splitlines()) if row["kind"] == "torch_compiled")
+    assert row["forward_ms"] > 0 and row["step_ms"] > 0 and row["inference_ms"] is None
 
 
 def test_peers_table(needs_torch, places):

@@ -6,6 +6,7 @@ On a bare machine, from the source tree, with libraries built there:
     GAUSSPOOL_LIBRARY=…/libgausspool.so GAUSSPOOL_CUDA_LIBRARY=…/libgausspool_cuda.so python3 -m pytest bindings/python/tests -m cuda
 """
 import copy
+import gc
 
 import pytest
 import torch
@@ -109,11 +110,12 @@ def test_nothing_waits():
 
 def test_memory_does_not_grow():
     net, x, held = make_net(), images(), []
+    gc.collect()  # what other tests left in circles would go in between
     for _ in range(8):
         step(net, x)
         torch.cuda.synchronize()
         held.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
-    assert held[-1] == held[2]
+    assert all(last <= early for last, early in zip(held[-1], held[2])), held
 
 
 # ---- CUDA graphs ----------------------------------------------------------------------------

@@ -10,6 +10,8 @@ Size2d = Union[int, Sequence[int]]
 Param = Union[float, Tensor]
 
 STOCHASTICITIES = ("HWCN", "CN", "none")
+# Exclusive; not to be changed lightly. Inductor's Triton code may narrow it to the type of indices, 32 bits, and take random bits modulo
+# what is left of it: of this bound that is -1, the modulus 2^64 - 1, and keys are any 64 bits, which is as good. Of 2^62, say, zero is left.
 _LARGEST_SEED = 2**63 - 1
 
 
