@@ -106,7 +106,7 @@ static void run_backward(pool_case *pool, const pool_calls *calls) {
   pool_case_check(pool, calls->backward_workspace(&desc, &bytes) == GP_OK, gp_last_error());
   test_buffer workspace;
   make_workspace(pool, &workspace, bytes);
-  bool depends_on_x = desc.kind != GP_POOL_AVERAGE || pool->in[POOL_SCALE].data != NULL;
+  bool depends_on_x = desc.kind != GP_POOL_AVERAGE || pool->in[POOL_SCALE].elements > 0;
   gp_pool_backward_args args = {
       .x = depends_on_x ? pool->in[POOL_X].data : NULL,
       .mu = test_buffer_or_null(&pool->in[POOL_MU]),

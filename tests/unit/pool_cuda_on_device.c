@@ -100,7 +100,7 @@ static gp_status forward(const gp_pool_desc *desc, const gp_pool_forward_args *a
 static gp_status backward(const gp_pool_desc *desc, const gp_pool_backward_args *args) {
   gp_pool_plan plan;
   struct arrays arrays = {.count = 0};
-  if (args == NULL || args->x == NULL || gp_pool_plan_make(&plan, desc) != GP_OK || desc->batch == 0)
+  if (args == NULL || args->grad_y == NULL || gp_pool_plan_make(&plan, desc) != GP_OK || desc->batch == 0)
     return gp_cuda_pool_backward(desc, args, NULL);
   struct sizes sizes = sizes_of(&plan);
   size_t workspace = 0;

@@ -107,13 +107,11 @@ gp_status gp_cuda_pool_backward(const gp_pool_desc *desc, const gp_pool_backward
   GP_TRY(gp_pool_check_backward(&plan, &wanted));
   if (!gp_pool_backward_reads_x(&plan, &wanted)) {
     if (wanted.grad_x == NULL) return GP_OK;
-    /* Something to read in x's place, whose values do not count. */
-    plan.desc.x_stride = plan.desc.grad_x_stride;
-    wanted.x = wanted.grad_x;
+    wanted.x = NULL;
   }
   GP_TRY(gp_cuda_plan_backward(&cuda, &bytes, &plan, &wanted));
   GP_TRY(check_workspace(args->workspace, bytes, "gp_cuda_pool_backward_workspace"));
-  GP_TRY(gp_cuda_device_enter(wanted.x, "x", &before));
+  GP_TRY(gp_cuda_device_enter(wanted.grad_y, "grad_y", &before));
   status = launch_backward(&cuda, stream);
   gp_cuda_device_leave(before);
 cleanup:

@@ -29,7 +29,8 @@ struct Records {
   static GP_HD Record<Real> make(const gp_cuda_plan &plan, const Strip &strip, int row, Real grad, Real (&grads)[3],
                                  bool &finite) {
     Window<T, Wide> window = window_at<T, Wide>(plan, strip.n, strip.c, row, strip.tile);
-    Solution<Wide> s = solve(plan, window);
+    Solution<Wide> s = {};
+    if (plan.x != NULL) s = solve(plan, window);
     Record<Wide> r = record_of(plan, window, s, (Wide)grad);
     finite = is_finite(s.y) && is_finite(r.a) && is_finite(r.b) && is_finite(r.c);
     Wide grad_weight = (Wide)grad * s.grad_weight;
@@ -130,7 +131,8 @@ struct Gather {
     for (int row = strip.row; row < strip.end; ++row) {
       Real grad = 0;
       if (strip.channels > 0) {
-        Real x = (Real)real_of(in.first[(int64_t)row * in.row + strip.tile * in.pixel]);
+        Real x = 0;
+        if (plan.x != NULL) x = (Real)real_of(in.first[(int64_t)row * in.row + strip.tile * in.pixel]);
         grad = gathered(plan, strip, row, rectify ? rectified(x, scale, shift) : x);
         if (rectify && scale * x + shift <= 0) grad = 0;
         if (rectify && grad != 0) {

@@ -5,6 +5,7 @@
 
 #include "pool/cuda/backward.h"
 #include "pool/cuda/general.h"
+#include "pool/cuda/mean.h"
 #include "pool/cuda/sums.h"
 
 extern "C" {
@@ -31,6 +32,10 @@ struct BlocksOf<Backward<T, ORDER, K, V, FORMULA>> {
   static constexpr int stem = ORDER == COLUMNS ? (large && FORMULA != MAXIMUM ? 3 : 4) : 3;
   static constexpr int halves = ORDER == COLUMNS || FORMULA != DRAWN ? 5 : large ? 4 : 3;
   static constexpr int value = K == 3 ? stem : halves;
+};
+template <typename T, Order ORDER, int K, int V>
+struct BlocksOf<BackwardMean<T, ORDER, K, V>> {
+  static constexpr int value = K == 3 ? 4 : 5;
 };
 
 #if defined(__CUDACC__)
@@ -125,6 +130,19 @@ gp_status launch_window(const gp_cuda_plan &plan, void *stream) {
                          : launch_formula<T, BACKWARD, COLUMNS, 2>(plan, stream);
   return plan.channels ? launch_formula<T, BACKWARD, CHANNELS, 3>(plan, stream)
                        : launch_formula<T, BACKWARD, COLUMNS, 3>(plan, stream);
+}
+
+/* Backward of a mean that does not read x. */
+template <typename T>
+gp_status launch_mean(const gp_cuda_plan &plan, void *stream) {
+  constexpr int halves = gp_cuda_vector(true, GP_CUDA_HALVES, false, sizeof(T));
+  constexpr int stem = gp_cuda_vector(true, GP_CUDA_STEM, false, sizeof(T));
+  uint32_t items = plan.grid.items;
+  if (plan.window == GP_CUDA_HALVES)
+    return plan.channels ? launch<BackwardMean<T, CHANNELS, 2, halves>>(plan, items, stream)
+                         : launch<BackwardMean<T, COLUMNS, 2, 1>>(plan, items, stream);
+  return plan.channels ? launch<BackwardMean<T, CHANNELS, 3, stem>>(plan, items, stream)
+                       : launch<BackwardMean<T, COLUMNS, 3, 1>>(plan, items, stream);
 }
 
 /* ---- Forward ------------------------------------------------------------------------------- */
@@ -235,6 +253,7 @@ gp_status run_backward(const gp_cuda_plan &plan, void *stream) {
   if (status != GP_OK) return status;
   if (plan.window == GP_CUDA_GENERAL) return run_general_backward<T>(plan, stream);
   if constexpr (sizeof(T) < sizeof(double)) {
+    if (plan.x == NULL) return launch_mean<T>(plan, stream);
     status = launch_window<T, true>(plan, stream);
     if (status == GP_OK) status = add_up_params<T>(plan, stream);
     if (status == GP_OK) status = add_up_scales<T, false>(plan, stream);

@@ -188,7 +188,7 @@ static void set_inputs(gp_cuda_plan *out, const gp_pool_forward_args *args) {
   out->scale = args->scale;
   out->shift = args->shift;
   out->seed = args->seed;
-  out->x_whole = is_whole(out, args->x, &out->desc.x_stride, of_x);
+  out->x_whole = args->x == NULL || is_whole(out, args->x, &out->desc.x_stride, of_x);
   bool map = out->link == GP_LINK_GIVEN && out->desc.param_shape == GP_SHAPE_NCHW;
   out->map_whole = !map || is_whole(out, args->weight, &out->map_stride, of_y);
 }

@@ -57,7 +57,7 @@ typedef struct gp_cuda_plan {
   /* NCHW: runs of a row lie so that they may be accessed 16 bytes (or four elements) at a time. */
   bool x_whole, y_whole, grad_x_whole, grad_y_whole, map_whole;
 
-  const void *x, *mu, *sigma, *weight, *scale, *shift; /* as the caller's */
+  const void *x, *mu, *sigma, *weight, *scale, *shift; /* as the caller's; x is NULL where it is not read */
   const uint64_t *seed;                                /* on the device, in place of desc.seed; or NULL */
   int64_t param_n, param_c;                            /* distances in mu, sigma and weight */
   const void *plane_weight; /* W of (n, c) at n·plane_n + c·plane_c, of the straight-line Gaussian; NULL: W is a map */

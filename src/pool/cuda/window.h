@@ -259,7 +259,7 @@ GP_HD inline Window<T, Real> window_at(const gp_cuda_plan &plan, int64_t n, int6
   gp_pool_span rows = gp_pool_span_at(&desc, 0, row), columns = gp_pool_span_at(&desc, 1, column);
   gp_pool_plane plane = gp_pool_plane_at(desc.layout, &desc.x_stride, n, c);
   Window<T, Real> window = {};
-  window.x = (const T *)plan.x + plane.base + rows.begin * plane.row + columns.begin * plane.pixel;
+  if (plan.x != NULL) window.x = (const T *)plan.x + plane.base + rows.begin * plane.row + columns.begin * plane.pixel;
   window.row = plane.row;
   window.pixel = plane.pixel;
   window.rows = (int)(rows.end - rows.begin);
