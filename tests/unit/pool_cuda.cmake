@@ -77,6 +77,11 @@ if(TARGET gausspool_cuda)
       compute-sanitizer --tool ${tool} --error-exitcode 1 $<TARGET_FILE:test_pool_cuda_device> VERBATIM)
   endforeach()
 
+  # Which device a call turns to, on a stand-in for CUDA's runtime: its headers alone.
+  gp_unit_test(NAME test_cuda_device SOURCES test_cuda_device.c ${PROJECT_SOURCE_DIR}/src/pool/cuda/device.c
+               LIBRARIES gp_operator)
+  target_include_directories(test_cuda_device SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+
   # Of CUDA's runtime it calls what neither allocates nor waits, and nothing else.
   add_test(NAME test_cuda_calls COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cuda_calls ${CMAKE_NM} $<TARGET_OBJECTS:gausspool_cuda>
            COMMAND_EXPAND_LISTS)

@@ -57,28 +57,32 @@ __global__ void __launch_bounds__(GP_CUDA_BLOCK) over_chunks(ChunkSums<Real> sum
   for (int64_t chunk = blockIdx.y; chunk < chunks; chunk += gridDim.y) sums.run(chunk, output);
 }
 
-inline gp_status launched() {
-  cudaError_t error = cudaGetLastError();
-  if (error == cudaSuccess) return GP_OK;
-  return gp_fail(GP_ERROR_LIBRARY, "CUDA could not launch a kernel: %s", cudaGetErrorString(error));
-}
-
 inline dim3 grid_of(int64_t items, int64_t rows) {
   gp_cuda_blocks blocks = gp_cuda_blocks_of(items, rows);
   return dim3(blocks.x, blocks.y);
 }
 
+/* What the launch itself returns is asked, not the last error, which may be of a call before it. */
+template <typename Kernel>
+gp_status queue(Kernel *kernel, dim3 grid, void **arguments, void *stream) {
+  cudaError_t error =
+      cudaLaunchKernel((const void *)kernel, grid, dim3(GP_CUDA_BLOCK), arguments, 0, (cudaStream_t)stream);
+  if (error == cudaSuccess) return GP_OK;
+  (void)cudaGetLastError(); /* told here, and nobody else's */
+  return gp_fail(GP_ERROR_LIBRARY, "CUDA could not launch a kernel: %s", cudaGetErrorString(error));
+}
+
 template <typename Body>
 gp_status launch(const gp_cuda_plan &plan, uint32_t items, void *stream) {
-  over_items<Body><<<grid_of(items, plan.desc.batch), GP_CUDA_BLOCK, 0, (cudaStream_t)stream>>>(plan, items);
-  return launched();
+  void *arguments[] = {(void *)&plan, &items};
+  return queue(over_items<Body>, grid_of(items, plan.desc.batch), arguments, stream);
 }
 
 template <typename Real>
 gp_status launch_sums(const ChunkSums<Real> &sums, void *stream) {
   int64_t chunks = (sums.terms + SUM_CHUNK - 1) / SUM_CHUNK;
-  over_chunks<Real><<<grid_of(sums.outputs, chunks), GP_CUDA_BLOCK, 0, (cudaStream_t)stream>>>(sums);
-  return launched();
+  void *arguments[] = {(void *)&sums};
+  return queue(over_chunks<Real>, grid_of(sums.outputs, chunks), arguments, stream);
 }
 
 #else
