@@ -73,6 +73,47 @@ static void test_limits(void **state) {
   gp_pool_desc window = desc_of(GP_NCHW, 1, 1, 1 << 17, 1 << 17);
   window.kernel[0] = window.kernel[1] = 1 << 16;
   assert_int_equal(forward(&cuda, &bytes, &window, NULL), GP_ERROR_UNSUPPORTED);
+  /* Threads for the elements of all masks, of which 2^32 would be none in 32 bits. */
+  gp_pool_desc masks = desc_of(GP_NCHW, 1, 4096, 1024, 1024);
+  masks.kind = GP_POOL_GATED;
+  masks.kernel[0] = masks.kernel[1] = 1024;
+  assert_int_equal(forward(&cuda, &bytes, &masks, NULL), GP_OK);
+  assert_int_equal(backward(&cuda, &bytes, &masks, NULL), GP_ERROR_UNSUPPORTED);
+  masks.channels = 1024;
+  assert_int_equal(backward(&cuda, &bytes, &masks, NULL), GP_OK);
+}
+
+/* A map of weights is read element by element; how wide its gradient is written depends on where that lies. */
+static void test_maps_by_memory(void **state) {
+  (void)state;
+  gp_cuda_plan cuda;
+  size_t bytes;
+  gp_pool_desc desc = desc_of(GP_NCHW, 2, 4, 32, 32);
+  desc.kind = GP_POOL_WEIGHTED;
+  desc.param_shape = GP_SHAPE_NCHW;
+  char *memory = (char *)(uintptr_t)4096;
+  gp_pool_backward_args args = {
+      .x = memory, .weight = memory + 4, .grad_y = memory, .grad_x = memory, .workspace = memory};
+  args.grad_weight = memory;
+  assert_int_equal(backward(&cuda, &bytes, &desc, &args), GP_OK);
+  assert_true(cuda.map_whole);
+  args.weight = memory;
+  args.grad_weight = memory + 4;
+  assert_int_equal(backward(&cuda, &bytes, &desc, &args), GP_OK);
+  assert_true(!cuda.map_whole);
+}
+
+/* The mean's gradient without x keeps the kernels along channels. */
+static void test_unread_x(void **state) {
+  (void)state;
+  gp_cuda_plan cuda;
+  size_t bytes;
+  gp_pool_desc desc = desc_of(GP_NHWC, 2, 64, 32, 32);
+  desc.kind = GP_POOL_AVERAGE;
+  char *memory = (char *)(uintptr_t)4096;
+  gp_pool_backward_args args = {.grad_y = memory, .grad_x = memory, .workspace = memory};
+  assert_int_equal(backward(&cuda, &bytes, &desc, &args), GP_OK);
+  assert_true(cuda.x == NULL && cuda.channels && cuda.grid.items > 0);
 }
 
 /* A call on buffers at the given offsets from an aligned address, in bytes. */
@@ -114,6 +155,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_blocks),
       cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_maps_by_memory),
+      cmocka_unit_test(test_unread_x),
       cmocka_unit_test(test_kernels_by_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

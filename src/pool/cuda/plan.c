@@ -111,6 +111,19 @@ static gp_status check_window(const gp_cuda_plan *plan) {
   return GP_OK;
 }
 
+/* A gate's gradient is summed by a thread for each element of each channel's mask. */
+static gp_status check_mask(const gp_cuda_plan *plan) {
+  const gp_pool_desc *desc = &plan->desc;
+  double threads = (double)desc->channels * (double)desc->kernel[0] * (double)desc->kernel[1];
+  if (plan->link == GP_LINK_GATE && threads > INT32_MAX - 1024)
+    return gp_fail(GP_ERROR_UNSUPPORTED,
+                   "pooling on CUDA: %" PRId64
+                   " channels with masks of %d x %d take more than 2^31 threads; split the "
+                   "batch's tensors along channels",
+                   desc->channels, (int)desc->kernel[0], (int)desc->kernel[1]);
+  return GP_OK;
+}
+
 /* ---- Tensors ------------------------------------------------------------------------------- */
 
 /* Whether runs of `bytes` begin at multiples of an access's width, wherever a thread begins. */
@@ -180,7 +193,6 @@ static void set_kernels(gp_cuda_plan *out, bool all_whole) {
 
 /* The inputs, and how wide they and the tensors of the output's size may be accessed. */
 static void set_inputs(gp_cuda_plan *out, const gp_pool_forward_args *args) {
-  size_t of_x = run_of_x(out), of_y = run_of_y(out);
   out->x = args->x;
   out->mu = args->mu;
   out->sigma = args->sigma;
@@ -188,9 +200,7 @@ static void set_inputs(gp_cuda_plan *out, const gp_pool_forward_args *args) {
   out->scale = args->scale;
   out->shift = args->shift;
   out->seed = args->seed;
-  out->x_whole = args->x == NULL || is_whole(out, args->x, &out->desc.x_stride, of_x);
-  bool map = out->link == GP_LINK_GIVEN && out->desc.param_shape == GP_SHAPE_NCHW;
-  out->map_whole = !map || is_whole(out, args->weight, &out->map_stride, of_y);
+  out->x_whole = args->x == NULL || is_whole(out, args->x, &out->desc.x_stride, run_of_x(out));
 }
 
 /* W of whole planes: worked out ahead where it comes of mu and sigma, given otherwise. */
@@ -268,9 +278,9 @@ static void set_gradients(gp_cuda_plan *out, const gp_pool_backward_args *args) 
   out->accumulate = args->accumulate;
   out->grad_y_whole = is_whole(out, args->grad_y, &out->desc.grad_y_stride, run_of_y(out));
   out->grad_x_whole = args->grad_x == NULL || is_whole(out, args->grad_x, &out->desc.grad_x_stride, run_of_x(out));
-  /* The map is written, too. */
+  /* A map of weights is read element by element, its gradient written. */
   if (out->grad_weight != NULL && out->desc.param_shape == GP_SHAPE_NCHW)
-    out->map_whole = out->map_whole && is_whole(out, args->grad_weight, &out->map_stride, run_of_y(out));
+    out->map_whole = is_whole(out, args->grad_weight, &out->map_stride, run_of_y(out));
   set_kernels(out, out->x_whole && out->grad_y_whole && out->grad_x_whole);
 }
 
@@ -306,6 +316,7 @@ gp_status gp_cuda_plan_backward(gp_cuda_plan *out, size_t *bytes, const gp_pool_
   struct pieces pieces = {args != NULL ? args->workspace : NULL, 0};
   uint32_t parts;
   GP_TRY(check_window(out));
+  GP_TRY(check_mask(out));
   if (args != NULL) {
     const gp_pool_forward_args inputs = {.x = args->x,
                                          .mu = args->mu,
