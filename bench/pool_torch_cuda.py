@@ -8,7 +8,8 @@ On the same tensors: this library through ctypes on PyTorch's stream; the naive 
 runs it ("naive") and under torch.compile ("compiled"); average and maximum. mu and sigma are given on all sides. "step" is forward and
 backward with the gradients of x, mu and sigma, "forward" as in training, "inference" without draws and autograd. Times are those
 between two CUDA events, of several calls in a row that go round sets of tensors, so that little of them is found in the L2 cache, and
-that are queued behind a wait, so that no side's time is the host's; medians. Before anything is timed, the operator's results are compared with the formula in float64, and with those of a second call.
+that are queued behind a wait, so that no side's time is the host's; medians. Before anything is timed, the operator's results are
+compared with the formula in float64, and with those of a second call.
 
 With --json a line each: place kind stochasticity layout dtype device batch forward_ms step_ms inference_ms (null for "compiled").
 Needs libgausspool in $GAUSSPOOL_BUILD (build/release) and libgausspool_cuda (GAUSSPOOL_CUDA_LIBRARY, or beside it). Exit status 77
