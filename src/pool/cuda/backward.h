@@ -58,16 +58,17 @@ struct Backward {
 
   /* ---- One window ---- */
 
+  template <bool EDGE>
   static GP_HD Shares shares_of(View &view, const Tile<K> &tile, const Weight<float> &weight, float grad, bool counts,
-                                const Channel &channel, float &deviation, bool edge) {
+                                const Channel &channel, float &deviation) {
     const gp_cuda_plan &plan = view.plan;
     bool mean_only = FORMULA == GAUSSIAN && plan.body == GP_BODY_MEAN;
     if (!tile.exists) grad = 0;
     deviation = 0;
     if constexpr (FORMULA == MAXIMUM) {
-      return {grad, 0, 0, tile.exists ? maximum_of(tile, edge).place : -1};
+      return {grad, 0, 0, tile.exists ? maximum_of<EDGE>(tile).place : -1};
     } else {
-      Moments m = moments_of(tile, least_variance(plan), mean_only, edge);
+      Moments m = moments_of<EDGE>(tile, least_variance(plan), mean_only);
       /* Quarters, since s may be as large as a float. */
       float share = grad * tile.reciprocal, slope = share * quotient_near(weight.value * 0.25f, m.deviation * 0.25f);
       if (tile.exists) deviation = m.deviation;
@@ -97,7 +98,7 @@ struct Backward {
 
   /* grad_y of an output, and of its part of the average. */
   static GP_HD float grad_of(const View &view, const Y &y, const Channel &channel, int q) {
-    float grad = channel.real ? y.get(0, q, channel.place) : 0;
+    float grad = y.get(0, q, channel.place);
     const gp_cuda_plan &plan = view.plan;
     if (plan.grad_average_y != NULL && channel.real)
       grad += plane_value<float>(plan, plan.grad_average_y, anew(channel.n), channel.c) * plan.per_output;
@@ -146,7 +147,22 @@ struct Backward {
       for (int s = 0; s < OWN; ++s) grad[s] += real_of(before[clamped(anew(column) + s, width) * view.grad_x.pixel]);
     }
     GP_UNROLL
-    for (int s = 0; s < OWN; ++s) x.set(i, LEAD + s, channel.place, channel.real ? grad[s] : 0);
+    for (int s = 0; s < OWN; ++s) x.set(i, LEAD + s, channel.place, grad[s]);
+  }
+
+  /* The windows' gradients, given to their elements. */
+  template <bool EDGE>
+  static GP_HD void give_halves(View &view, Y &y, const float (&in)[K][N], const Weight<float> (&weights)[WINDOWS],
+                                float (&grad)[2][OWN], const Channel &channel, const Place &at) {
+    GP_UNROLL
+    for (int q = 0; q < Q; ++q) {
+      Tile<K> tile = tile_from<EDGE>(in, q * 2, view.plan, at.row, at.first + q, FORMULA == MAXIMUM);
+      float grad_y = grad_of(view, y, channel, q), deviation;
+      Shares s = shares_of<EDGE>(view, tile, weights[q], grad_y, true, channel, deviation);
+      if (COMPANIONS && FORMULA == GAUSSIAN) y.set(0, q, channel.place, tile.exists ? grad_y * deviation : 0);
+      GP_UNROLL
+      for (int k = 0; k < 4; ++k) grad[k / 2][q * 2 + k % 2] = given<FORMULA>(s, in[k / 2][q * 2 + k % 2], k);
+    }
   }
 
   /* 2×2 windows, which are the tiles. */
@@ -157,20 +173,32 @@ struct Backward {
     for (int i = 0; i < K * N; ++i) in[i / N][i % N] = x.get(i / N, i % N, channel.place);
     if (COMPANIONS && channel.real) rectify(in, view.plan, channel.c);
     take_weights(weights, view, channel, at);
-    GP_UNROLL
-    for (int q = 0; q < Q; ++q) {
-      Tile<K> tile = tile_from<K>(in, q * 2, view.plan, at.row, at.first + q, at.edge, FORMULA == MAXIMUM);
-      tile.exists = tile.exists && channel.real;
-      float grad_y = grad_of(view, y, channel, q), deviation;
-      Shares s = shares_of(view, tile, weights[q], grad_y, true, channel, deviation, at.edge);
-      if (COMPANIONS && FORMULA == GAUSSIAN) y.set(0, q, channel.place, tile.exists ? grad_y * deviation : 0);
-      GP_UNROLL
-      for (int k = 0; k < 4; ++k) grad[k / 2][q * 2 + k % 2] = given<FORMULA>(s, in[k / 2][q * 2 + k % 2], k);
-    }
+    if (at.edge)
+      give_halves<true>(view, y, in, weights, grad, channel, at);
+    else
+      give_halves<false>(view, y, in, weights, grad, channel, at);
     GP_UNROLL
     for (int i = 0; i < 2; ++i)
       if (at.row * 2 + i < (int)view.plan.desc.height)
         finish(view, x, i, in, grad[i], channel, at.row * 2 + i, at.first);
+  }
+
+  template <bool EDGE>
+  static GP_HD void give_stem(View &view, Y &y, const float (&in)[K][N], const Weight<float> (&weights)[WINDOWS],
+                              float (&grad)[3][OWN], const Channel &channel, const Place &at) {
+    GP_UNROLL
+    for (int q = 0; q < WINDOWS; ++q) {
+      Tile<K> tile = tile_from<EDGE>(in, q * 2, view.plan, at.row, at.first + q, FORMULA == MAXIMUM);
+      float grad_y = grad_of(view, y, channel, q), deviation;
+      Shares s = shares_of<EDGE>(view, tile, weights[q], grad_y, at.own && q < Q, channel, deviation);
+      if (COMPANIONS && FORMULA == GAUSSIAN && q < Q) y.set(0, q, channel.place, tile.exists ? grad_y * deviation : 0);
+      /* Its first column is the last one of the tile before. */
+      GP_UNROLL
+      for (int k = 0; k < K * K; ++k) {
+        int own = q * 2 + k % K - 1;
+        if (own >= 0 && own < OWN) grad[k / K][own] += given<FORMULA>(s, in[k / K][q * 2 + k % K], k);
+      }
+    }
   }
 
   /* 3×3 windows: row `at.row` of them. */
@@ -187,20 +215,10 @@ struct Backward {
       grad[0][s] = view.partial[OVERLAP ? s : 0].of[channel.place];
       grad[1][s] = grad[2][s] = 0;
     }
-    GP_UNROLL
-    for (int q = 0; q < WINDOWS; ++q) {
-      Tile<K> tile = tile_from<K>(in, q * 2, view.plan, at.row, at.first + q, at.edge, FORMULA == MAXIMUM);
-      tile.exists = tile.exists && channel.real;
-      float grad_y = grad_of(view, y, channel, q), deviation;
-      Shares s = shares_of(view, tile, weights[q], grad_y, at.own && q < Q, channel, deviation, at.edge);
-      if (COMPANIONS && FORMULA == GAUSSIAN && q < Q) y.set(0, q, channel.place, tile.exists ? grad_y * deviation : 0);
-      /* Its first column is the last one of the tile before. */
-      GP_UNROLL
-      for (int k = 0; k < K * K; ++k) {
-        int own = q * 2 + k % K - 1;
-        if (own >= 0 && own < OWN) grad[k / K][own] += given<FORMULA>(s, in[k / K][q * 2 + k % K], k);
-      }
-    }
+    if (at.edge)
+      give_stem<true>(view, y, in, weights, grad, channel, at);
+    else
+      give_stem<false>(view, y, in, weights, grad, channel, at);
     GP_UNROLL
     for (int s = 0; s < OWN; ++s) view.partial[OVERLAP ? s : 0].of[channel.place] = grad[2][s];
     int row = at.row * 2, height = (int)view.plan.desc.height;
@@ -245,6 +263,10 @@ struct Backward {
           GP_UNROLL
           for (int s = 0; s < (OVERLAP ? OWN : 1); ++s) view.partial[s].template turn<X::EACH>();
         });
+    if (view.strip.channels < V) {
+      x.blank(view.strip.channels);
+      y.blank(view.strip.channels);
+    }
     if (COMPANIONS && FORMULA == GAUSSIAN && has_map(plan) && plan.grad_weight != NULL && at.own && at.row < height) {
       Planes<T> maps = planes_at<T>(plan, plan.grad_weight, plan.map_stride, view.strip);
       y.store(0, line_of(maps, at.row, height), maps.pixel, at.first, width, plan.map_whole);

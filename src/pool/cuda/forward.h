@@ -97,11 +97,32 @@ struct Forward {
     Lanes<V> weights, totals;
   };
 
-  /* Outputs (row, first …) of a channel. */
-  static GP_HD void take(View &view, const X &x, Y &y, const Channel &channel, int row, int first, bool edge) {
+  /* Of a channel's numbers, outputs (row, first …). */
+  template <bool EDGE>
+  static GP_HD void take_windows(View &view, Y &y, const float (&in)[K][N], const Weight<float> (&weights)[Q],
+                                 const Channel &channel, int row, int first) {
     const gp_cuda_plan &plan = view.plan;
     bool mean_only = FORMULA == GAUSSIAN && plan.body == GP_BODY_MEAN;
-    float in[K][N], eps = least_variance(plan);
+    float eps = least_variance(plan);
+    GP_UNROLL
+    for (int q = 0; q < Q; ++q) {
+      Tile<K> tile = tile_from<EDGE>(in, q * 2, plan, row, first + q, FORMULA == MAXIMUM);
+      float out;
+      if constexpr (FORMULA == MAXIMUM) {
+        out = maximum_of<EDGE>(tile).value;
+      } else {
+        Moments m = moments_of<EDGE>(tile, eps, mean_only);
+        out = fmaf(weights[q].value, m.deviation, m.mean);
+      }
+      if (!tile.exists) out = 0;
+      view.totals.of[channel.place] += out;
+      y.set(0, q, channel.place, out);
+    }
+  }
+
+  static GP_HD void take(View &view, const X &x, Y &y, const Channel &channel, int row, int first, bool edge) {
+    const gp_cuda_plan &plan = view.plan;
+    float in[K][N];
     GP_UNROLL
     for (int i = 0; i < K * N; ++i) in[i / N][i % N] = x.get(i / N, i % N, channel.place);
     if (COMPANIONS && channel.real) rectify(in, plan, channel.c);
@@ -112,20 +133,10 @@ struct Forward {
       for (int q = 0; q < Q; ++q) weights[q] = {view.weights.of[channel.place], 0, 0};
       if (COMPANIONS && has_map(plan)) map_weights<T>(weights, plan, channel, row, first);
     }
-    GP_UNROLL
-    for (int q = 0; q < Q; ++q) {
-      Tile<K> tile = tile_from<K>(in, q * 2, plan, row, first + q, edge, FORMULA == MAXIMUM);
-      float out;
-      if constexpr (FORMULA == MAXIMUM) {
-        out = maximum_of(tile, edge).value;
-      } else {
-        Moments m = moments_of(tile, eps, mean_only, edge);
-        out = fmaf(weights[q].value, m.deviation, m.mean);
-      }
-      if (!channel.real || !tile.exists) out = 0;
-      view.totals.of[channel.place] += out;
-      y.set(0, q, channel.place, out);
-    }
+    if (edge)
+      take_windows<true>(view, y, in, weights, channel, row, first);
+    else
+      take_windows<false>(view, y, in, weights, channel, row, first);
   }
 
   static GP_HD void take_row(View &view, int row, int first) {
@@ -146,6 +157,7 @@ struct Forward {
           view.weights.template turn<X::EACH>();
           view.totals.template turn<X::EACH>();
         });
+    if (view.strip.channels < V) y.blank(view.strip.channels);
     y.store(0, line_of(view.y, row, (int)plan.out_height), view.y.pixel, first, width, plan.y_whole);
   }
 

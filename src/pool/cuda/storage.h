@@ -77,17 +77,23 @@ GP_HD inline float element(float16, uint32_t word, int place) {
   return real_of(float16{(uint16_t)(place == 0 ? word : word >> 16)});
 }
 
-GP_HD inline void put_element(float, uint32_t &word, int, float value) { word = gp_bits_of_float(value); }
-template <typename T>
-GP_HD inline void put_element(T, uint32_t &word, int place, float value) {
-  T rounded;
-  put(rounded, value);
-  word = place == 0 ? (word & 0xFFFF0000u) | rounded.bits : (word & 0xFFFFu) | (uint32_t)rounded.bits << 16;
+/* A word from as many elements as it holds: two 16-bit ones are rounded by one instruction where there is one. */
+GP_HD inline uint32_t word_of(float, const float (&value)[1]) { return gp_bits_of_float(value[0]); }
+GP_HD inline uint32_t word_of(bfloat16, const float (&value)[2]) {
+#if defined(__CUDA_ARCH__)
+  __nv_bfloat162 both = __floats2bfloat162_rn(value[0], value[1]);
+  return __bfloat16_as_ushort(both.x) | (uint32_t)__bfloat16_as_ushort(both.y) << 16;
+#else
+  return gp_bfloat16_of_float(value[0]) | (uint32_t)gp_bfloat16_of_float(value[1]) << 16;
+#endif
 }
-
-template <int I, typename T, int N>
-GP_HD inline float element_of(const Pack<T, N> &pack) {
-  return element(T{}, pack.word[I / Pack<T, N>::EACH], I % Pack<T, N>::EACH);
+GP_HD inline uint32_t word_of(float16, const float (&value)[2]) {
+#if defined(__CUDA_ARCH__)
+  __half2 both = __floats2half2_rn(value[0], value[1]);
+  return __half_as_ushort(both.x) | (uint32_t)__half_as_ushort(both.y) << 16;
+#else
+  return gp_float16_of_float(value[0]) | (uint32_t)gp_float16_of_float(value[1]) << 16;
+#endif
 }
 
 /* Elements of one access to a run of N. */

@@ -40,6 +40,7 @@ template <typename T, int V, int R, int N, int LEAD, int RUN>
 struct Rows<T, CHANNELS, V, R, N, LEAD, RUN> {
   static constexpr int EACH = Pack<T, V>::EACH, STEPS = Pack<T, V>::WORDS;
   Pack<T, V> pack[R][N];
+  float held[R][N][EACH]; /* what set() puts, until a word is full */
 
   /* Row i from columns first … of a line. */
   GP_HD void load(int i, const T *line, int64_t pixel, int first, int width, bool) {
@@ -49,7 +50,22 @@ struct Rows<T, CHANNELS, V, R, N, LEAD, RUN> {
   }
 
   GP_HD float get(int i, int n, int place) const { return element(T{}, pack[i][n].word[0], place); }
-  GP_HD void set(int i, int n, int place, float value) { put_element(T{}, pack[i][n].word[0], place, value); }
+
+  /* In ascending order of places, all of them. */
+  GP_HD void set(int i, int n, int place, float value) {
+    held[i][n][place] = value;
+    if (place == EACH - 1) pack[i][n].word[0] = word_of(T{}, held[i][n]);
+  }
+
+  /* Zeros beyond the first `channels`. */
+  GP_HD void blank(int channels) {
+    GP_UNROLL
+    for (int i = 0; i < R * N * STEPS; ++i) {
+      uint32_t &word = pack[i / STEPS / N][i / STEPS % N].word[i % STEPS];
+      int left = channels - i % STEPS * EACH;
+      word = left >= EACH ? word : left > 0 ? word & 0xFFFFu : 0;
+    }
+  }
 
   GP_HD void turn() {
     GP_UNROLL
@@ -82,6 +98,7 @@ struct Rows<T, COLUMNS, 1, R, N, LEAD, RUN> {
   static constexpr int PER_WORD = Pack<T, RUN>::EACH;
   Pack<T, RUN> pack[R];
   uint32_t aside[R][ASIDE];
+  float held[PER_WORD]; /* what set() puts, until a word is full */
 
   GP_HD void load(int i, const T *line, int64_t pixel, int first, int width, bool whole) {
     first = anew(first);
@@ -105,8 +122,17 @@ struct Rows<T, COLUMNS, 1, R, N, LEAD, RUN> {
     return element(T{}, pack[i].word[(n - LEAD) / PER_WORD], (n - LEAD) % PER_WORD);
   }
 
+  /* In ascending order of columns, all of the run. */
   GP_HD void set(int i, int n, int, float value) {
-    put_element(T{}, pack[i].word[(n - LEAD) / PER_WORD], (n - LEAD) % PER_WORD, value);
+    held[(n - LEAD) % PER_WORD] = value;
+    if ((n - LEAD) % PER_WORD == PER_WORD - 1) pack[i].word[(n - LEAD) / PER_WORD] = word_of(T{}, held);
+  }
+
+  GP_HD void blank(int channels) {
+    constexpr int words = Pack<T, RUN>::WORDS;
+    GP_UNROLL
+    for (int i = 0; i < R * words; ++i)
+      pack[i / words].word[i % words] = channels > 0 ? pack[i / words].word[i % words] : 0;
   }
 
   GP_HD void turn() {}
@@ -157,20 +183,11 @@ GP_HD inline void rectify(float (&x)[R][N], const gp_cuda_plan &plan, int64_t c)
 
 /* ---- Windows ------------------------------------------------------------------------------- */
 
-/* a/b to a unit or two in the last place; 0 for |b| beyond 2^126, on the host as on the device. */
-GP_HD inline float quotient_near(float a, float b) {
-#if defined(__CUDA_ARCH__)
-  return __fdividef(a, b);
-#else
-  return fabsf(b) > 0x1p126f ? 0 : a / b;
-#endif
-}
-
-/* sqrt(a), as near. */
+/* sqrt(a), to a unit or two in the last place, of a normal number or 0. */
 GP_HD inline float root_near(float a) {
 #if defined(__CUDA_ARCH__)
   float root;
-  asm("sqrt.approx.f32 %0, %1;" : "=f"(root) : "f"(a));
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(root) : "f"(a));
   return root;
 #else
   return sqrtf(a);
@@ -236,9 +253,9 @@ GP_HD inline void cut(Tile<K> &tile, const gp_cuda_plan &plan, int row, int colu
   tile.place = rows.first * K + columns.first;
 }
 
-/* The window that begins at column `at` of a channel's rows. */
-template <int K, int N>
-GP_HD inline Tile<K> tile_from(const float (&x)[K][N], int at, const gp_cuda_plan &plan, int row, int column, bool edge,
+/* The window that begins at column `at` of a channel's rows; EDGE as at_edge() has it. */
+template <bool EDGE, int K, int N>
+GP_HD inline Tile<K> tile_from(const float (&x)[K][N], int at, const gp_cuda_plan &plan, int row, int column,
                                bool maximum) {
   Tile<K> tile;
   GP_UNROLL
@@ -247,7 +264,7 @@ GP_HD inline Tile<K> tile_from(const float (&x)[K][N], int at, const gp_cuda_pla
   tile.zeros = tile.outs = 0;
   tile.place = 0;
   tile.exists = true;
-  if (edge) cut(tile, plan, row, column, maximum);
+  if (EDGE) cut(tile, plan, row, column, maximum);
   return tile;
 }
 
@@ -256,10 +273,9 @@ struct Moments {
   bool clamped;
 };
 
-/* m and s, from differences to the first element, so that a constant window has v = 0. Where sums or squares leave the range
- * of float, again in units of 2^70. */
-template <int K>
-GP_HD inline Moments moments_of(const Tile<K> &tile, float eps, bool mean_only, bool edge) {
+/* m and s of a window at an edge, or where sums or squares leave the range of float: then again in units of 2^70. */
+template <bool EDGE, int K>
+GP_HD inline Moments moments_at_length(const Tile<K> &tile, float eps, bool mean_only) {
   Moments m;
   float unit = 1, back = 1;
   GP_NO_UNROLL
@@ -268,7 +284,7 @@ GP_HD inline Moments moments_of(const Tile<K> &tile, float eps, bool mean_only, 
     float first = tile.x[0] * unit, sum = 0, squares = 0;
     GP_UNROLL
     for (int i = 1; i < K * K; ++i) sum += fmaf(tile.x[i], unit, -first);
-    if (edge) sum -= tile.zeros * first;
+    if (EDGE) sum -= tile.zeros * first;
     float offset = sum * tile.reciprocal, mean = first + offset;
     GP_UNROLL
     for (int i = 0; i < K * K; ++i) {
@@ -276,7 +292,7 @@ GP_HD inline Moments moments_of(const Tile<K> &tile, float eps, bool mean_only, 
       squares = fmaf(t, t, squares);
     }
     /* The copies' squares are offset² each, and so is the first element's: no digits are lost. */
-    if (edge) squares += tile.zeros * mean * mean - tile.outs * offset * offset;
+    if (EDGE) squares += tile.zeros * mean * mean - tile.outs * offset * offset;
     float variance = squares * tile.reciprocal;
     if (unit < 1 && !is_finite(mean)) {
       /* There are infinities or NaN: they make the mean, not their differences. */
@@ -293,6 +309,26 @@ GP_HD inline Moments moments_of(const Tile<K> &tile, float eps, bool mean_only, 
   }
 }
 
+/* m and s, from differences to the first element, so that a constant window has v = 0. All but a few windows are inside x and
+ * within range, and take the shortest way; the other one gives them the same numbers. */
+template <bool EDGE, int K>
+GP_HD inline Moments moments_of(const Tile<K> &tile, float eps, bool mean_only) {
+  if constexpr (!EDGE) {
+    float t[K * K];
+    GP_UNROLL
+    for (int i = 1; i < K * K; ++i) t[i] = tile.x[i] - tile.x[0];
+    float sum = t[1];
+    GP_UNROLL
+    for (int i = 2; i < K * K; ++i) sum += t[i];
+    float offset = sum * tile.reciprocal, squares = offset * offset;
+    GP_UNROLL
+    for (int i = 1; i < K * K; ++i) squares = fmaf(t[i] - offset, t[i] - offset, squares);
+    float variance = squares * tile.reciprocal, deviation = root_near(variance < eps ? eps : variance);
+    if (variance < INFINITY) return {tile.x[0] + offset, mean_only ? 0 : deviation, mean_only || variance < eps};
+  }
+  return moments_at_length<EDGE>(tile, eps, mean_only);
+}
+
 /* The least variance as float has it: never 0, so that a constant window is below it. */
 GP_HD inline float least_variance(const gp_cuda_plan &plan) {
   float eps = (float)plan.desc.eps;
@@ -305,10 +341,10 @@ struct Maximum {
 };
 
 /* The first maximum; a NaN beats all before it. */
-template <int K>
-GP_HD inline Maximum maximum_of(const Tile<K> &tile, bool edge) {
+template <bool EDGE, int K>
+GP_HD inline Maximum maximum_of(const Tile<K> &tile) {
   Maximum best = {tile.x[0], 0};
-  if (edge) {
+  if (EDGE) {
     GP_UNROLL
     for (int i = 1; i < K * K; ++i) best.value = tile.place == i ? tile.x[i] : best.value;
     best.place = tile.place;

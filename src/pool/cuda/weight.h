@@ -16,8 +16,46 @@ struct Weight {
 
 GP_HD inline float exponential(float a) { return expf(a); }
 GP_HD inline double exponential(double a) { return exp(a); }
-GP_HD inline float logarithm1p(float a) { return log1pf(a); }
-GP_HD inline double logarithm1p(double a) { return log1p(a); }
+
+/* a/b to a unit or two in the last place, for normal b; 0 for |b| beyond 2^126, on the host as on the device. */
+GP_HD inline float quotient_near(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  float quotient;
+  asm("div.approx.ftz.f32 %0, %1, %2;" : "=f"(quotient) : "f"(a), "f"(b));
+  return quotient;
+#else
+  return fabsf(b) > 0x1p126f ? 0 : a / b;
+#endif
+}
+GP_HD inline double quotient_near(double a, double b) { return a / b; }
+
+/* e^-a for a at least 0. In float to 4·2^-24 + a·2^-24 of it, which is no more than what rounding a is worth, and 0 where it
+ * is subnormal. */
+GP_HD inline float decay(float a) {
+#if defined(__CUDA_ARCH__)
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(a * -0x1.715476p+0f));
+  return power;
+#else
+  return expf(-a);
+#endif
+}
+GP_HD inline double decay(double a) { return exp(-a); }
+
+/* log(1 + e) for e from 0 to 1. In float to 3·2^-24 of it: a polynomial through Chebyshev's points, the same bits everywhere. */
+GP_HD inline float logarithm_beyond(float e) {
+  float p = 0x1.4ff1bap-8f;
+  p = fmaf(p, e, -0x1.dc5978p-6f);
+  p = fmaf(p, e, 0x1.3d8182p-4f);
+  p = fmaf(p, e, -0x1.1692f4p-3f);
+  p = fmaf(p, e, 0x1.86b1ccp-3f);
+  p = fmaf(p, e, -0x1.fca104p-3f);
+  p = fmaf(p, e, 0x1.552d74p-2f);
+  p = fmaf(p, e, -0x1.fffe8cp-2f);
+  p = fmaf(p, e, 1);
+  return p * e;
+}
+GP_HD inline double logarithm_beyond(double e) { return log1p(e); }
 
 /* 1/(1 + e^-a), without overflow. */
 template <typename Real>
@@ -38,8 +76,8 @@ GP_HD inline Weight<Real> linked_weight(gp_pool_link link, Real mu, Real sigma, 
   Real a = drawn ? mu + sigma * draw : mu;
   if (link == GP_LINK_IDENTITY) return {a, 1, draw};
   /* softplus(a) = max(a, 0) + log(1 + e^-|a|), and its slope from the same e. */
-  Real e = exponential(a < 0 ? a : -a), slope = (a < 0 ? e : 1) / (1 + e);
-  return {(a > 0 ? a : 0) + logarithm1p(e), slope, slope * draw};
+  Real e = decay(a < 0 ? -a : a), slope = quotient_near(a < 0 ? e : 1, 1 + e);
+  return {(a > 0 ? a : 0) + logarithm_beyond(e), slope, slope * draw};
 }
 
 GP_HD inline uint64_t seed_of(const gp_cuda_plan &plan) {
