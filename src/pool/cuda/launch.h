@@ -29,8 +29,12 @@ struct BlocksOf<Forward<T, ORDER, K, V, FORMULA>> {
 template <typename T, Order ORDER, int K, int V, Formula FORMULA>
 struct BlocksOf<Backward<T, ORDER, K, V, FORMULA>> {
   static constexpr bool large = sizeof(T) == sizeof(float);
-  static constexpr int stem = ORDER == COLUMNS ? (large && FORMULA != MAXIMUM ? 3 : 4) : 3;
-  static constexpr int halves = ORDER == COLUMNS || FORMULA != DRAWN ? 5 : large ? 4 : 3;
+  static constexpr bool few = FORMULA == GAUSSIAN || (large && FORMULA == DRAWN);
+  static constexpr int stem = ORDER == COLUMNS && !few ? 4 : 3;
+  static constexpr int halves = ORDER == COLUMNS   ? (large && FORMULA == GAUSSIAN ? 4 : 5)
+                                : FORMULA != DRAWN ? 5
+                                : large            ? 4
+                                                   : 3;
   static constexpr int value = K == 3 ? stem : halves;
 };
 template <typename T, Order ORDER, int K, int V>
