@@ -14,7 +14,7 @@ extern "C" {
 
 namespace gausspool {
 
-/* Blocks that a multiprocessor's registers shall have room for, which limits a thread's: to 168 with 3, 128 with 4, 96 with 5, 80
+/* Blocks that a multiprocessor's registers shall have room for, which limits a thread's: to 255 with 2, 168 with 3, 128 with 4, 96 with 5, 80
  * with 6. As many as the straight-line kernels can do with without spilling: the compiler warns (CMakeLists.txt). */
 template <typename Body>
 struct BlocksOf {
@@ -30,7 +30,7 @@ template <typename T, Order ORDER, int K, int V, Formula FORMULA>
 struct BlocksOf<Backward<T, ORDER, K, V, FORMULA>> {
   static constexpr bool large = sizeof(T) == sizeof(float);
   static constexpr bool few = FORMULA == GAUSSIAN || (large && FORMULA == DRAWN);
-  static constexpr int stem = ORDER == COLUMNS && !few ? 4 : 3;
+  static constexpr int stem = ORDER == COLUMNS ? (few ? 3 : 4) : !large && FORMULA == DRAWN ? 2 : 3;
   static constexpr int halves = ORDER == COLUMNS   ? (large && FORMULA == GAUSSIAN ? 4 : 5)
                                 : FORMULA != DRAWN ? 5
                                 : large            ? 4
