@@ -74,6 +74,7 @@ if(TARGET gausspool_cuda)
   foreach(tool memcheck racecheck initcheck)
     add_custom_command(TARGET cuda-sanitizer POST_BUILD COMMAND
       ${CMAKE_COMMAND} -E env GAUSSPOOL_CUDA_LIBRARY=$<TARGET_FILE:gausspool_cuda> GAUSSPOOL_TEST_CASES=400
+      GAUSSPOOL_TEST_UNWRITTEN=$<STREQUAL:${tool},initcheck>
       compute-sanitizer --tool ${tool} --error-exitcode 1 $<TARGET_FILE:test_pool_cuda_device> VERBATIM)
   endforeach()
 

@@ -1,5 +1,7 @@
 /* libgausspool_cuda on a GPU: every call's tensors are copied to the device, with the gaps between a slice's elements, and what
- * it wrote is copied back. */
+ * it wrote is copied back. With GAUSSPOOL_TEST_UNWRITTEN=1 in the environment the workspace and dense outputs are not written
+ * ahead of the call, so that initcheck sees what is read of them; otherwise they hold the host's poison, which tells what
+ * was left out. */
 #include "pool_cuda_calls.h"
 
 #include "base/status.h"
@@ -7,8 +9,17 @@
 #include <cuda_runtime_api.h>
 #include <gausspool/gausspool_cuda.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { ARRAYS = 20 };
+
+/* An input; an output, dense or with gaps that must stay as they are; or scratch, which nobody reads afterwards. */
+enum role { GIVEN, DENSE, SLICED, SCRATCH };
+
+static bool is_copied(enum role role) {
+  const char *unwritten = getenv("GAUSSPOOL_TEST_UNWRITTEN");
+  return role == GIVEN || role == SLICED || unwritten == NULL || *unwritten != '1';
+}
 
 /* A call's arrays: on the host, and their copies, which lie as far from a multiple of 256 as those. */
 struct arrays {
@@ -21,20 +32,20 @@ struct arrays {
   cudaError_t error;
 };
 
-static void *to_device(struct arrays *arrays, const void *host, size_t bytes, bool written) {
+static void *to_device(struct arrays *arrays, const void *host, size_t bytes, enum role role) {
   if (host == NULL || bytes == 0) return NULL;
   size_t offset = (uintptr_t)host % 256;
   void *memory = NULL;
   cudaError_t error = cudaMalloc(&memory, bytes + offset);
   char *device = (char *)memory + offset;
-  if (error == cudaSuccess) error = cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
+  if (error == cudaSuccess && is_copied(role)) error = cudaMemcpy(device, host, bytes, cudaMemcpyHostToDevice);
   if (error != cudaSuccess) arrays->error = error;
   int i = arrays->count++;
   arrays->of[i].host = (void *)(uintptr_t)host;
   arrays->of[i].memory = memory;
   arrays->of[i].device = device;
   arrays->of[i].bytes = bytes;
-  arrays->of[i].written = written;
+  arrays->of[i].written = role == DENSE || role == SLICED;
   return device;
 }
 
@@ -62,6 +73,15 @@ static size_t tensor_bytes(const gp_pool_plan *plan, gp_strides strides, bool of
   return (size_t)(last + 1) * gp_dtype_size(desc->dtype);
 }
 
+/* Of an output: dense if all between its first and its last element are its own, and none is added to. */
+static enum role role_of(const gp_pool_plan *plan, gp_strides strides, bool of_y, bool accumulate) {
+  const gp_pool_desc *desc = &plan->desc;
+  int64_t height = of_y ? plan->out_height : desc->height, width = of_y ? plan->out_width : desc->width;
+  int64_t elements = desc->batch * gp_layout_channels(desc->layout, desc->channels) * height * width;
+  bool dense = tensor_bytes(plan, strides, of_y) == (size_t)elements * gp_dtype_size(desc->dtype);
+  return dense && !accumulate ? DENSE : SLICED;
+}
+
 struct sizes {
   size_t param, planes, channels;
 };
@@ -82,16 +102,17 @@ static gp_status forward(const gp_pool_desc *desc, const gp_pool_forward_args *a
   size_t workspace = 0;
   gp_status status = gp_cuda_pool_forward_workspace(desc, &workspace);
   gp_pool_forward_args device = {
-      .x = to_device(&arrays, args->x, tensor_bytes(&plan, plan.desc.x_stride, false), false),
-      .mu = to_device(&arrays, args->mu, sizes.param, false),
-      .sigma = to_device(&arrays, args->sigma, sizes.param, false),
-      .weight = to_device(&arrays, args->weight, sizes.param, false),
-      .seed = to_device(&arrays, args->seed, sizeof(uint64_t), false),
-      .scale = to_device(&arrays, args->scale, sizes.channels, false),
-      .shift = to_device(&arrays, args->shift, sizes.channels, false),
-      .y = to_device(&arrays, args->y, tensor_bytes(&plan, plan.desc.y_stride, true), true),
-      .average_y = to_device(&arrays, args->average_y, sizes.planes, true),
-      .workspace = to_device(&arrays, args->workspace, args->workspace != NULL ? workspace : 0, true),
+      .x = to_device(&arrays, args->x, tensor_bytes(&plan, plan.desc.x_stride, false), GIVEN),
+      .mu = to_device(&arrays, args->mu, sizes.param, GIVEN),
+      .sigma = to_device(&arrays, args->sigma, sizes.param, GIVEN),
+      .weight = to_device(&arrays, args->weight, sizes.param, GIVEN),
+      .seed = to_device(&arrays, args->seed, sizeof(uint64_t), GIVEN),
+      .scale = to_device(&arrays, args->scale, sizes.channels, GIVEN),
+      .shift = to_device(&arrays, args->shift, sizes.channels, GIVEN),
+      .y = to_device(&arrays, args->y, tensor_bytes(&plan, plan.desc.y_stride, true),
+                     role_of(&plan, plan.desc.y_stride, true, false)),
+      .average_y = to_device(&arrays, args->average_y, sizes.planes, DENSE),
+      .workspace = to_device(&arrays, args->workspace, args->workspace != NULL ? workspace : 0, SCRATCH),
   };
   if (status == GP_OK) status = gp_cuda_pool_forward(desc, &device, NULL);
   return finish(&arrays, status);
@@ -106,24 +127,25 @@ static gp_status backward(const gp_pool_desc *desc, const gp_pool_backward_args 
   size_t workspace = 0;
   gp_status status = gp_cuda_pool_backward_workspace(desc, &workspace);
   gp_pool_backward_args device = {
-      .x = to_device(&arrays, args->x, tensor_bytes(&plan, plan.desc.x_stride, false), false),
-      .mu = to_device(&arrays, args->mu, sizes.param, false),
-      .sigma = to_device(&arrays, args->sigma, sizes.param, false),
-      .weight = to_device(&arrays, args->weight, sizes.param, false),
-      .seed = to_device(&arrays, args->seed, sizeof(uint64_t), false),
-      .scale = to_device(&arrays, args->scale, sizes.channels, false),
-      .shift = to_device(&arrays, args->shift, sizes.channels, false),
-      .grad_y = to_device(&arrays, args->grad_y, tensor_bytes(&plan, plan.desc.grad_y_stride, true), false),
-      .grad_average_y = to_device(&arrays, args->grad_average_y, sizes.planes, false),
-      .grad_average_x = to_device(&arrays, args->grad_average_x, sizes.planes, false),
-      .grad_x = to_device(&arrays, args->grad_x, tensor_bytes(&plan, plan.desc.grad_x_stride, false), true),
-      .grad_mu = to_device(&arrays, args->grad_mu, sizes.param, true),
-      .grad_sigma = to_device(&arrays, args->grad_sigma, sizes.param, true),
-      .grad_weight = to_device(&arrays, args->grad_weight, sizes.param, true),
-      .grad_scale = to_device(&arrays, args->grad_scale, sizes.channels, true),
-      .grad_shift = to_device(&arrays, args->grad_shift, sizes.channels, true),
+      .x = to_device(&arrays, args->x, tensor_bytes(&plan, plan.desc.x_stride, false), GIVEN),
+      .mu = to_device(&arrays, args->mu, sizes.param, GIVEN),
+      .sigma = to_device(&arrays, args->sigma, sizes.param, GIVEN),
+      .weight = to_device(&arrays, args->weight, sizes.param, GIVEN),
+      .seed = to_device(&arrays, args->seed, sizeof(uint64_t), GIVEN),
+      .scale = to_device(&arrays, args->scale, sizes.channels, GIVEN),
+      .shift = to_device(&arrays, args->shift, sizes.channels, GIVEN),
+      .grad_y = to_device(&arrays, args->grad_y, tensor_bytes(&plan, plan.desc.grad_y_stride, true), GIVEN),
+      .grad_average_y = to_device(&arrays, args->grad_average_y, sizes.planes, GIVEN),
+      .grad_average_x = to_device(&arrays, args->grad_average_x, sizes.planes, GIVEN),
+      .grad_x = to_device(&arrays, args->grad_x, tensor_bytes(&plan, plan.desc.grad_x_stride, false),
+                          role_of(&plan, plan.desc.grad_x_stride, false, args->accumulate)),
+      .grad_mu = to_device(&arrays, args->grad_mu, sizes.param, DENSE),
+      .grad_sigma = to_device(&arrays, args->grad_sigma, sizes.param, DENSE),
+      .grad_weight = to_device(&arrays, args->grad_weight, sizes.param, DENSE),
+      .grad_scale = to_device(&arrays, args->grad_scale, sizes.channels, DENSE),
+      .grad_shift = to_device(&arrays, args->grad_shift, sizes.channels, DENSE),
       .accumulate = args->accumulate,
-      .workspace = to_device(&arrays, args->workspace, args->workspace != NULL ? workspace : 0, true),
+      .workspace = to_device(&arrays, args->workspace, args->workspace != NULL ? workspace : 0, SCRATCH),
   };
   if (status == GP_OK) status = gp_cuda_pool_backward(desc, &device, NULL);
   return finish(&arrays, status);
