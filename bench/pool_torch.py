@@ -21,8 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "parity"))
 
-import torch  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+try:
+    import torch
+    from torch.nn import functional as F
+except ImportError as error:
+    sys.exit(f"{sys.argv[0]}: {error} in {sys.executable}: start this with a Python that has PyTorch "
+             "(Debian: /usr/bin/python3, with python3-torch)")
 
 from operator_binding import BUILD, Operator  # noqa: E402
 

@@ -22,10 +22,10 @@ import statistics
 import sys
 import time
 
+from pool_torch import BUILD, LAYOUTS, Average, Layer, Maximum, Naive, Operator, naive_pooling, read_places
 import torch
 from torch.nn import functional as F
 
-from pool_torch import BUILD, LAYOUTS, Average, Layer, Maximum, Naive, Operator, naive_pooling, read_places
 from operator_binding import BackwardArguments, ForwardArguments
 
 NO_GPU = 77
