@@ -2,7 +2,10 @@ if(TARGET gp_data)
   find_package(ZLIB REQUIRED)
   gp_unit_test(NAME test_data_idx SOURCES test_data_idx.c test_data_files.c LIBRARIES gp_data ZLIB::ZLIB)
   gp_unit_test(NAME test_data_transform SOURCES test_data_transform.c LIBRARIES gp_data)
-  gp_unit_test(NAME test_data_loader SOURCES test_data_loader.c test_data_files.c LIBRARIES gp_data ZLIB::ZLIB)
+  foreach(subject loader parts bad)
+    gp_unit_test(NAME test_data_${subject} SOURCES test_data_${subject}.c test_data_fake.c test_data_files.c
+                 LIBRARIES gp_data ZLIB::ZLIB)
+  endforeach()
   foreach(subject folder shards open_files cifar)
     gp_unit_test(NAME test_data_${subject} SOURCES test_data_${subject}.c test_data_sets.c test_data_files.c
                  LIBRARIES gp_data ZLIB::ZLIB)
