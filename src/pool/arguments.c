@@ -98,6 +98,16 @@ bool gp_pool_backward_reads_x(const gp_pool_plan *plan, const gp_pool_backward_a
   return plan->kind->body != GP_BODY_MEAN || args->scale != NULL;
 }
 
+gp_pool_forward_args gp_pool_inputs(const gp_pool_backward_args *args) {
+  return (gp_pool_forward_args){.x = args->x,
+                                .mu = args->mu,
+                                .sigma = args->sigma,
+                                .weight = args->weight,
+                                .scale = args->scale,
+                                .shift = args->shift,
+                                .seed = args->seed};
+}
+
 gp_status gp_pool_check_backward(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
   gp_status status = GP_OK;
   gp_dtype tensor = plan->desc.dtype, param = gp_dtype_of_params(tensor);
@@ -112,15 +122,9 @@ gp_status gp_pool_check_backward(const gp_pool_plan *plan, const gp_pool_backwar
       {"grad_scale", args->grad_scale, param, false},
       {"grad_shift", args->grad_shift, param, false},
   };
+  gp_pool_forward_args inputs = gp_pool_inputs(args);
   /* y is no argument here, and is checked as what it is: grad_y stands in. */
-  const gp_pool_forward_args inputs = {.x = args->x,
-                                       .mu = args->mu,
-                                       .sigma = args->sigma,
-                                       .weight = args->weight,
-                                       .scale = args->scale,
-                                       .shift = args->shift,
-                                       .seed = args->seed,
-                                       .y = (void *)(uintptr_t)args->grad_y};
+  inputs.y = (void *)(uintptr_t)args->grad_y;
   GP_TRY(check_arguments(plan, arguments, sizeof arguments / sizeof arguments[0]));
   GP_TRY(check_inputs(plan, &inputs, gp_pool_backward_reads_x(plan, args)));
 cleanup:

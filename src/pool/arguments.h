@@ -13,6 +13,9 @@ GP_NODISCARD gp_status gp_pool_begin_call(gp_pool_plan *plan, const gp_pool_desc
 GP_NODISCARD gp_status gp_pool_check_forward(const gp_pool_plan *plan, const gp_pool_forward_args *args);
 GP_NODISCARD gp_status gp_pool_check_backward(const gp_pool_plan *plan, const gp_pool_backward_args *args);
 
+/* What a backward call has of the forward call's inputs. */
+gp_pool_forward_args gp_pool_inputs(const gp_pool_backward_args *args);
+
 /* The mean's gradient is the same for every x, but for a ReLU's. */
 bool gp_pool_backward_reads_x(const gp_pool_plan *plan, const gp_pool_backward_args *args);
 

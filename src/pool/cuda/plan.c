@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "pool/arguments.h"
 #include "pool/params.h"
 
 #include <inttypes.h>
@@ -318,13 +319,7 @@ gp_status gp_cuda_plan_backward(gp_cuda_plan *out, size_t *bytes, const gp_pool_
   GP_TRY(check_window(out));
   GP_TRY(check_mask(out));
   if (args != NULL) {
-    const gp_pool_forward_args inputs = {.x = args->x,
-                                         .mu = args->mu,
-                                         .sigma = args->sigma,
-                                         .weight = args->weight,
-                                         .scale = args->scale,
-                                         .shift = args->shift,
-                                         .seed = args->seed};
+    const gp_pool_forward_args inputs = gp_pool_inputs(args);
     set_inputs(out, &inputs);
     set_gradients(out, args);
   }
