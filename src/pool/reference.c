@@ -2,6 +2,7 @@
  * loops and sums. Every other implementation is tested against this one; where none takes a plan, this runs. */
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "pool/arguments.h"
 #include "pool/kernels.h"
 #include "pool/params.h"
 #include "pool/reference_window.h"
@@ -207,12 +208,7 @@ static void backward(const gp_pool_plan *plan, const gp_pool_backward_args *args
   struct backward_job job = {
       .plan = plan,
       .args = args,
-      .inputs = {.x = args->x,
-                 .mu = args->mu,
-                 .sigma = args->sigma,
-                 .weight = args->weight,
-                 .scale = args->scale,
-                 .shift = args->shift},
+      .inputs = gp_pool_inputs(args),
       .mu = workspace,
       .sigma = workspace + count,
       .scale = workspace + 2 * count,

@@ -11,6 +11,7 @@
 #include "pool/kernels.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "pool/arguments.h"
 #include "pool/cpu/backward.h"
 #include "pool/cpu/block.h"
 #include "pool/cpu/forward.h"
@@ -333,12 +334,7 @@ static void reduce_sums(const gp_call *call, double *memory) {
 static void backward(const gp_pool_plan *plan, const gp_pool_backward_args *args) {
   bool writes = args->grad_x != NULL || args->grad_scale != NULL || args->grad_shift != NULL;
   gp_call call = {.plan = plan, .form = form_of(plan), .backward = true, .grads = *args};
-  call.forward = (gp_pool_forward_args){.x = args->x,
-                                        .mu = args->mu,
-                                        .sigma = args->sigma,
-                                        .weight = args->weight,
-                                        .scale = args->scale,
-                                        .shift = args->shift};
+  call.forward = gp_pool_inputs(args);
   call.covers_once = gp_covers_once(plan);
   call.staging = gp_staging_of(plan, true, args->scale != NULL, args->accumulate, writes);
   if (!gp_tiles_make(&call.tiles, plan, call.staging)) {
